@@ -1,0 +1,1 @@
+"""Blobs under one root: the only package that knows a storage backend."""

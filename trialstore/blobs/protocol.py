@@ -1,0 +1,114 @@
+"""The seam to storage: what a backend must do, and nothing that only some can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any, Protocol
+
+__all__ = ["BlobInfo", "Blobs"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """What a backend tells of a blob without reading it.
+
+    Attributes:
+        key: The blob's key, relative to the root of the store.
+        size_bytes: Its size.
+        modified_at: When it was last written, aware UTC, by the backend's own clock.
+    """
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class Blobs(Protocol):
+    """Blobs under one root. A key is a relative path with ``/`` between its parts.
+
+    Guarantees of every backend: a blob is seen whole or not at all, by every process; what a returned
+    call wrote is there for the next call of any process; all methods may be called from many threads.
+
+    Errors of every backend: `AccessDeniedError`, `StorageFullError` and `StoreUnavailableError` when
+    nothing was written; `OutcomeUnknownError` when a write may or may not have happened. No error of a
+    lower layer comes through.
+    """
+
+    @property
+    def url(self) -> str:
+        """The canonical address of the root; two spellings of one place have one url."""
+        ...
+
+    def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes of a blob, or of the range `[start, end)` of it.
+
+        Raises:
+            BlobNotFoundError: there is no such blob.
+        """
+        ...
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The bytes of several blobs, fetched side by side; None where there is none."""
+        ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a blob if there is none of this key: of all callers in all processes one gets True.
+
+        False means that a blob of this key exists. It can be the caller's own: an answer was lost on the
+        way and the client tried again. A caller that must know reads it back.
+        """
+        ...
+
+    def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a blob, replacing the one there may be in one step.
+
+        Without `durable` a crash of the machine may lose it, or leave it damaged.
+        """
+        ...
+
+    def write_stream(self, key: str, source: IO[bytes]) -> int:
+        """Write a blob of any size from an open file, in bounded memory; returns its size in bytes."""
+        ...
+
+    def open(self, key: str) -> IO[bytes]:
+        """A seekable reader of a blob that fetches only what is read.
+
+        Raises:
+            BlobNotFoundError: there is no such blob.
+        """
+        ...
+
+    def info(self, key: str) -> BlobInfo | None:
+        """Size and time of a blob, None when there is none. Never from a cache."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        """All blobs whose key starts with the folder `prefix` (ends with ``/``, or is empty), by key."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove blobs; a key that does not exist is no error."""
+        ...
+
+    def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:
+        """An advisory lock that saves wasted work among the processes of one machine.
+
+        It may exclude nobody: correctness never rests on it. The block gets False when another process still
+        held the lock after `patience_s`, and True when the caller may go ahead.
+        """
+        ...
+
+    def engine_path(self, key: str) -> str:
+        """How DuckDB and Polars name the blob: an absolute path on local disk, else a URL."""
+        ...
+
+    @property
+    def filesystem(self) -> Any | None:
+        """The fsspec filesystem that serves `engine_path` URLs, None on local disk.
+
+        It is an instance of its own that may cache listings and contents: only for blobs that never change.
+        """
+        ...

@@ -1,0 +1,157 @@
+"""New content in a folder that nobody sees until it is given a name, in one step and whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from types import TracebackType
+from typing import Self
+
+from trialstore.blobs.barrier import push
+from trialstore.model.errors import UnsafeBackendError
+from trialstore.model.identity import new_ulid
+
+__all__ = ["Staged", "sync_folder"]
+
+_TMPFILE: int | None = getattr(os, "O_TMPFILE", None)
+_WRITE = os.O_RDWR | os.O_CLOEXEC
+_NO_LINK = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+
+
+def nameless_files_work(folder: str) -> bool:
+    """Whether a file can be made without a name here and be given one later: most file systems of Linux."""
+    if _TMPFILE is None:
+        return False
+    name = f".{new_ulid()}.tmp"
+    try:
+        folder_fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(folder, _WRITE | _TMPFILE, 0o666)
+            try:
+                _give_name(fd, folder_fd, name)
+                os.unlink(name, dir_fd=folder_fd)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(folder_fd)
+    except OSError:
+        return False
+    return True
+
+
+class Staged:
+    """A file in `folder` without a name, to be written and then published under one.
+
+    A writer that is killed leaves nothing where nameless files work, else a file whose name starts with a
+    dot. On leaving the context what was not published is gone.
+
+    Args:
+        folder: Where it will be published; it must exist.
+        nameless: Whether `nameless_files_work` here.
+
+    Attributes:
+        fd: Descriptor to write to.
+    """
+
+    __slots__ = ("_folder", "_temporary", "fd")
+
+    def __init__(self, folder: str, *, nameless: bool) -> None:
+        self._folder = folder
+        self._temporary: str | None = None
+        if nameless and _TMPFILE is not None:
+            self.fd = os.open(folder, _WRITE | _TMPFILE, 0o666)
+        else:
+            temporary = f"{folder}/.{new_ulid()}.tmp"
+            self.fd = os.open(temporary, _WRITE | os.O_CREAT | os.O_EXCL, 0o666)
+            self._temporary = temporary
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of `data`."""
+        done = os.write(self.fd, data)
+        while done < len(data):
+            done += os.write(self.fd, memoryview(data)[done:])
+
+    def sync(self, *, before_a_flush: bool = False) -> None:
+        """Force the content to the disk itself.
+
+        Args:
+            before_a_flush: The folder will be flushed, and that is enough here: see `trialstore.blobs.barrier`.
+        """
+        if before_a_flush:
+            push(self.fd)
+        else:
+            _sync(self.fd)
+
+    def publish_new(self, folder_fd: int, name: str) -> bool:
+        """Give the file a name in its folder; False, and nothing changes, when the name is taken.
+
+        Raises:
+            UnsafeBackendError: the file system has no hard links, so it cannot create without a race.
+        """
+        try:
+            if self._temporary is None:
+                _give_name(self.fd, folder_fd, name)
+            else:
+                os.link(self._temporary, name, dst_dir_fd=folder_fd)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if self._temporary is not None and error.errno in _NO_LINK:
+                raise UnsafeBackendError(
+                    "the file system has no hard links, so two writers could both win",
+                    hint="keep the store on another file system, or in a bucket",
+                    folder=self._folder,
+                    reason=error.strerror,
+                ) from None
+            raise
+        return True
+
+    def publish_over(self, folder_fd: int, name: str) -> None:
+        """Give the file a name in its folder, replacing what has it."""
+        if self._temporary is None:
+            temporary = f".{new_ulid()}.tmp"
+            _give_name(self.fd, folder_fd, temporary)
+            self._temporary = f"{self._folder}/{temporary}"
+        os.replace(self._temporary, name, dst_dir_fd=folder_fd)
+        self._temporary = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.fd)
+        if self._temporary is not None:
+            try:
+                os.unlink(self._temporary)
+            except OSError:
+                pass
+
+
+def _give_name(fd: int, folder_fd: int, name: str) -> None:
+    # only with a folder's descriptor does Python call linkat, which follows the link to the nameless file
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+
+
+def sync_folder(folder_fd: int) -> None:
+    """Force the names in a folder to the disk itself."""
+    try:
+        _sync(folder_fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network mounts cannot sync a folder
+            raise
+
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def _sync(fd: int) -> None:
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone stops at the drive's own cache
+        except OSError:
+            os.fsync(fd)
+
+else:
+    _sync = os.fsync

@@ -1,0 +1,112 @@
+"""One trial as the journal's state holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from trialstore.model.codec import pack_dict, unpack_dict
+from trialstore.model.status import Status
+
+__all__ = ["TrialRecord"]
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """Everything decided about one trial. Times are stored spellings (see `trialstore.model.times`).
+
+    Attributes:
+        number: 0, 1, 2 … in the experiment.
+        id: Hash of the parameters, 32 hexadecimal digits.
+        params: Parameter values by name, in the order they were given.
+        status: Where the trial is in its life.
+        attempt: 0 before the first claim; every claim adds one.
+        session: The session that holds the current attempt, None when nobody does.
+        worker: A readable label of who ran the last attempt.
+        submitted_at, started_at, ended_at: When it was registered, first claimed for the current attempt, and ended.
+        ready_at: Not to be claimed before this time; None means at once.
+        attempts: Ended attempts that did not finish the trial, and late results of them.
+        metrics: Final values by metric name.
+        seq: Sequence number of the commit that last changed the trial.
+    """
+
+    number: int
+    id: str
+    params: dict[str, Any]
+    status: Status
+    submitted_at: str
+    seq: int
+    name: str | None = None
+    attempt: int = 0
+    session: str | None = None
+    worker: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    ready_at: str | None = None
+    seed: int | None = None
+    fidelity: dict[str, Any] | None = None
+    parent: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] | None = None
+    exception: str | None = None
+    traceback: str | None = None
+    attributes: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form; empty fields are left out. The dicts must be in plain JSON form."""
+        body = {}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value is not None and value != [] and (value != {} or name in _NULLABLE):
+                body[name] = value
+        return body
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> TrialRecord:
+        """The record that `to_json` described."""
+        record = cls(**{"params": {}, **body})
+        record.status = Status(record.status)
+        return record
+
+    def decoded(self) -> TrialRecord:
+        """A copy with the values themselves in place of their plain JSON form."""
+        return TrialRecord(
+            self.number,
+            self.id,
+            unpack_dict(self.params),
+            self.status,
+            self.submitted_at,
+            self.seq,
+            self.name,
+            self.attempt,
+            self.session,
+            self.worker,
+            self.started_at,
+            self.ended_at,
+            self.ready_at,
+            self.seed,
+            None if self.fidelity is None else unpack_dict(self.fidelity),
+            self.parent,
+            unpack_dict(self.metrics),
+            None if self.summary is None else unpack_dict(self.summary),
+            self.exception,
+            self.traceback,
+            None if self.attributes is None else unpack_dict(self.attributes),
+            self.attempts,
+        )
+
+    def encoded(self) -> TrialRecord:
+        """A copy with the plain JSON form in place of the values: the inverse of `decoded`."""
+        return replace(
+            self,
+            params=pack_dict(self.params, "params"),
+            fidelity=None if self.fidelity is None else pack_dict(self.fidelity, "fidelity"),
+            metrics=pack_dict(self.metrics, "metrics"),
+            summary=None if self.summary is None else pack_dict(self.summary, "summary"),
+            attributes=None if self.attributes is None else pack_dict(self.attributes, "attributes"),
+        )
+
+
+_FIELDS = tuple(field.name for field in fields(TrialRecord))
+_NULLABLE = frozenset({"fidelity", "summary", "attributes"})
