@@ -1,0 +1,1 @@
+"""The journal: commands in a total order, folded into one state that every process agrees on."""

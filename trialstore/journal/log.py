@@ -1,0 +1,160 @@
+"""The log: commits in storage, one blob each, under consecutive sequence numbers.
+
+This is the one seam where a backend with a cheaper conditional append may get a log of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+
+from trialstore.blobs.protocol import BlobInfo, Blobs
+from trialstore.journal.machine import Machine
+from trialstore.model.errors import DamagedError
+
+__all__ = ["Log"]
+
+_WIDEST_READ = 64
+_LOOK_AHEAD = 5
+_NAME = re.compile(r"\d{20}\.jsonl")
+_POSTED = re.compile(r"([^-]+)-\d+-(\d+)\.jsonl")
+
+
+class Log:
+    """The commits of one journal.
+
+    Args:
+        blobs: Where they are.
+        name: Which journal: ``catalog``, or ``experiment=<key>``.
+    """
+
+    def __init__(self, blobs: Blobs, name: str) -> None:
+        self._blobs = blobs
+        self._folder = f"journal/{name}"
+        self._inbox = f"inbox/{name}"
+        self.reads_are_cheap = blobs.filesystem is None
+        """Whether to look for others' commits before trying to append, not after."""
+
+    def blob(self, seq: int) -> str:
+        """The key of the blob that holds a commit."""
+        return f"{self._folder}/{seq:020d}.jsonl"
+
+    def append(self, seq: int, data: bytes) -> bool:
+        """Put a commit at a sequence number; False when there is one already, which may be the caller's own.
+
+        Raises:
+            OutcomeUnknownError: the answer was lost.
+        """
+        return self._blobs.create(self.blob(seq), data)
+
+    def read(self, seq: int) -> bytes | None:
+        """The bytes of a commit, None when there is none."""
+        return self._blobs.read_many([self.blob(seq)])[0]
+
+    def commits(self) -> Iterator[BlobInfo]:
+        """All commits there are, oldest first. Cost: a listing."""
+        return (i for i in self._blobs.list(f"{self._folder}/") if _NAME.fullmatch(i.key[len(self._folder) + 1 :]))
+
+    @staticmethod
+    def seq_of(key: str) -> int:
+        """The sequence number that a commit's key names."""
+        return int(key.rpartition("/")[2].partition(".")[0])
+
+    def remove(self, seq: int) -> None:
+        """Delete a commit of this process that does not stand in the history."""
+        self._blobs.delete([self.blob(seq)])
+
+    def read_after(self, seq: int, until: int | None = None, ahead: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Key and bytes of each commit after a sequence number, in order, as far as there are any.
+
+        Cost: one read more than there are new commits; several at once where there are many.
+
+        Args:
+            seq: Where to start.
+            until: The last commit to read.
+            ahead: Look past the end as well, so that a commit that is missing there is noticed.
+
+        Raises:
+            DamagedError: a commit is missing, and there are later ones.
+        """
+        width = _LOOK_AHEAD if ahead else 1
+        while until is None or seq < until:
+            keys = [self.blob(seq + step) for step in range(1, width + 1)]
+            if until is not None:
+                keys = keys[: until - seq]
+            found = self._blobs.read_many(keys)
+            for index, (key, data) in enumerate(zip(keys, found, strict=True)):
+                if data is None:
+                    later = found[index + 1 :]
+                    if ahead and len(later) < _LOOK_AHEAD:
+                        later = self._blobs.read_many([self.blob(seq + step) for step in range(2, _LOOK_AHEAD + 2)])
+                    if not any(later):
+                        return
+                    # Either it came while the others were read, since commits come in order, or it is gone.
+                    data = self.read(seq + 1)
+                if data is None:
+                    raise DamagedError(
+                        "a commit is missing, and there are later ones",
+                        hint="restore the blob from a copy of the store",
+                        blob=key,
+                    )
+                seq += 1
+                yield key, data
+            width = min(width * 4, _WIDEST_READ)
+
+    def guard(self) -> AbstractContextManager[bool]:
+        """Be the one process of this machine that commits, or get False at once when another one is.
+
+        It saves lost races and guarantees nothing.
+        """
+        return self._blobs.guard(self._folder, patience_s=0.0)
+
+    # The inbox: commands that wait for whoever commits next
+
+    def post(self, name: str, lines: bytes) -> None:
+        """Leave command lines to be committed by another process, under a name that is used once."""
+        head = b'{"crc32":"%08x"}\n' % zlib.crc32(lines)
+        self._blobs.write(f"{self._inbox}/{name}.jsonl", head + lines, durable=False)
+
+    def posted(self, is_folded: Callable[[str, int], bool]) -> dict[str, bytes]:
+        """Command lines that wait in the inbox, by the key to `clear` when they are committed.
+
+        What the journal has already, and what was damaged by a crash of the machine (nobody was promised it), is
+        cleared here.
+
+        Args:
+            is_folded: Whether the journal has the command of this session and counter.
+        """
+        waiting: dict[str, bytes] = {}
+        done: list[str] = []
+        keys: list[str] = []
+        for info in self._blobs.list(f"{self._inbox}/"):
+            named = _POSTED.fullmatch(info.key.rpartition("/")[2])
+            (done if named and is_folded(named[1], int(named[2])) else keys).append(info.key)
+        if keys:
+            for key, data in zip(keys, self._blobs.read_many(keys), strict=True):
+                if data is None:
+                    continue
+                head, _, lines = data.partition(b"\n")
+                if head == b'{"crc32":"%08x"}' % zlib.crc32(lines):
+                    waiting[key] = lines
+                else:
+                    done.append(key)
+        if done:
+            self.clear(done)
+        return waiting
+
+    def is_cleared(self, key: str, machine: Machine) -> bool:
+        """Whether the journal has what stands under a key of the inbox."""
+        named = _POSTED.fullmatch(key.rpartition("/")[2])
+        return named is not None and machine.has_folded(named[1], int(named[2]))
+
+    def clear(self, keys: Iterable[str]) -> None:
+        """Remove what was committed from the inbox."""
+        self._blobs.delete(keys)
+
+    def withdraw(self, name: str) -> None:
+        """Remove what this process posted and nobody took."""
+        self._blobs.delete([f"{self._inbox}/{name}.jsonl"])
