@@ -1,0 +1,1 @@
+"""Moving rows from the journal into parts, and many parts into few, beside live writers."""

@@ -1,0 +1,188 @@
+"""Vacuum: what nobody needs any more is listed with the reason, and deleted, beside live writers and readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic_core import from_json
+
+from trialstore.blobs.leftovers import delete_leftovers, leftovers
+from trialstore.blobs.probe import PROBES
+from trialstore.blobs.protocol import BlobInfo, Blobs
+from trialstore.journal.catalog import Catalog
+from trialstore.journal.experiment import ExperimentState
+from trialstore.journal.journal import Draft, Journal
+from trialstore.journal.retention import outgrown
+from trialstore.journal.stored import StoredJournal
+from trialstore.maintenance.waste import IN_WORK, Waste
+from trialstore.model.errors import BlobNotFoundError
+from trialstore.model.part import TABLES
+from trialstore.model.times import format_time
+
+__all__ = ["Vacuum"]
+
+_LEASES = 2
+_AT_ONCE = 256
+
+
+@dataclass(slots=True)
+class Vacuum:
+    """One run.
+
+    Guarantees: what a live blob of metadata names is never deleted, nor what is younger than `grace`. A reader whose
+    snapshot is younger than `grace` finds all its files. Deleting commits never makes a journal fork, however
+    long a writer was suspended (see `trialstore.journal.retention`). Killed at any instant, it is just run again.
+
+    A process that was suspended for longer than `grace` between writing a part and announcing it finds the part
+    refused, and logs so; between storing an artifact and committing its row, it leaves a row whose blob is missing.
+
+    Attributes:
+        blobs: The store's blobs.
+        now: The time by the backend's clock.
+        grace: How old waste must be; two hours at least where a writer may still be at work on it.
+        dry_run: Whether nothing is deleted, and nothing written.
+        tell: Told what is looked at next.
+        found: What was deleted, or would be.
+    """
+
+    blobs: Blobs
+    now: datetime
+    grace: timedelta
+    dry_run: bool
+    tell: Callable[[str], None]
+    found: list[Waste]
+
+    def experiment(self, key: str, stored: StoredJournal[ExperimentState], journal: Journal[ExperimentState]) -> None:
+        """Clean up one experiment."""
+        self.tell("parts")
+        self._retired_parts(key, journal)
+        self._unannounced_parts(key, journal)
+        self.tell("artifacts")
+        self._artifacts(key, journal)
+        self.tell("journal")
+        self._leases(key, journal)
+        self.journal(stored)
+
+    def store(self, catalog: Journal[Catalog]) -> None:
+        """Clean up what belongs to no experiment, or to one that was dropped."""
+        self.tell("dropped experiments")
+        with catalog.view() as state:
+            live = {entry.key for entry in state.experiments.values()}
+            dropped = {key: at for key, at in state.dropped.items() if key not in live}
+        before = format_time(self.now - self.grace)
+        for key, at in dropped.items():
+            if at <= before:
+                for folder in _FOLDERS:
+                    infos = list(self.blobs.list(f"{folder}/experiment={key}/"))
+                    self._delete(infos, f"its experiment was dropped at {at}")
+        self.tell("leftovers")
+        self._delete(self._old(self.blobs.list(PROBES), IN_WORK), "left by a probe that was killed")
+        temporary = self._old(leftovers(self.blobs), IN_WORK)
+        self.found += [Waste.of(info, "temporary file of a writer that was killed") for info in temporary]
+        if not self.dry_run:
+            delete_leftovers(self.blobs, [info.key for info in temporary])
+
+    def journal(self, stored: StoredJournal[Any]) -> None:
+        """Clean up a journal: its inbox, its checkpoints, and the commits that checkpoints make up for."""
+        inbox = self._old(self.blobs.list(f"inbox/{stored.name}/"), IN_WORK)
+        self._delete(inbox, "commands that nobody waits for any more")
+        commits, start = stored.expired(self.now)
+        days = stored.retention_s / 86400
+        self._delete(commits, f"two checkpoints from {start} on have been there for {days:g} days")
+        aged = stored.checkpoints.aged(self.now)
+        gone = set(outgrown(aged, stored.retention_s))
+        infos = [info for info in self.blobs.list(f"checkpoints/{stored.name}/") if info.key in gone]
+        self._delete(infos, "newer and older checkpoints make up for it")
+
+    def _retired_parts(self, key: str, journal: Journal[ExperimentState]) -> None:
+        before = format_time(self.now - self.grace)
+        with journal.view() as state:
+            retired = {part: table for part, (table, at) in state.manifest.retired.items() if at <= before}
+        infos = []
+        for part, table in retired.items():
+            info = self.blobs.info(f"{table}/experiment={key}/{part}.parquet")
+            if info is not None:
+                infos.append(info)
+        self._delete(infos, "a compaction replaced this part")
+        if retired and not self.dry_run:
+            journal.execute(Draft("forget", {"parts": sorted(retired)}))
+
+    def _unannounced_parts(self, key: str, journal: Journal[ExperimentState]) -> None:
+        infos = unannounced(self.blobs, key, journal, self.now - max(self.grace, IN_WORK))
+        if infos and not self.dry_run:
+            infos = disown(journal, infos)
+        self._delete(infos, "written more than the grace ago and never announced")
+
+    def _artifacts(self, key: str, journal: Journal[ExperimentState]) -> None:
+        from trialstore.tables.parts import read_part
+
+        root = f"artifacts/experiment={key}/"
+        infos = self._old((i for i in self.blobs.list(root) if i.key.startswith(f"{root}trial=")), IN_WORK)
+        if not infos:
+            return
+        # Looked at after the listing, so that a row that came meanwhile is seen.
+        with journal.view() as state:
+            manifest = state.manifest
+            named = {row[3] for row in manifest.rows["artifacts"].rows}
+            removed = set(manifest.removed_paths)
+            parts = [part for part in manifest.parts.values() if part.table == "artifacts"]
+        for part in parts:
+            named.update(read_part(self.blobs, key, part)["path"].to_pylist())
+        self._delete([info for info in infos if info.key not in named], "no row names this artifact")
+        self._delete([info for info in infos if info.key in named & removed], "this artifact was deleted")
+
+    def _leases(self, key: str, journal: Journal[ExperimentState]) -> None:
+        infos = self._old(self.blobs.list(f"leases/experiment={key}/"))
+        with journal.view() as state:
+            busy = {state.trials[number].session for number in state.active}
+        infos = [info for info in infos if info.key.rpartition("/")[2].removesuffix(".json") not in busy]
+        self._delete([info for info in infos if self._has_left(info)], "its session has left")
+
+    def _has_left(self, info: BlobInfo) -> bool:
+        """Whether a session cannot be between two heartbeats, which are a fifth of its lease apart."""
+        try:
+            lease_s = float(from_json(self.blobs.read(info.key))["lease_s"])
+        except BlobNotFoundError:
+            return False
+        except (ValueError, KeyError, TypeError):
+            return True  # it is no lease
+        return (self.now - info.modified_at).total_seconds() > _LEASES * lease_s
+
+    def _old(self, infos: Iterable[BlobInfo], at_least: timedelta = timedelta(0)) -> list[BlobInfo]:
+        age = max(self.grace, at_least)
+        return [info for info in infos if self.now - info.modified_at >= age]
+
+    def _delete(self, infos: list[BlobInfo], reason: str) -> None:
+        self.found += [Waste.of(info, reason) for info in infos]
+        if not self.dry_run:
+            # From the oldest, a few at a time: a journal that is deleted halfway has lost its beginning, and no middle.
+            for start in range(0, len(infos), _AT_ONCE):
+                self.blobs.delete([info.key for info in infos[start : start + _AT_ONCE]])
+
+
+_FOLDERS = (*TABLES, "leases", "inbox", "checkpoints", "journal")
+
+
+def unannounced(blobs: Blobs, key: str, journal: Journal[ExperimentState], before: datetime) -> list[BlobInfo]:
+    """Files of parts written before a time that no command has announced."""
+    infos = []
+    for table in TABLES:
+        root = f"{table}/experiment={key}/"
+        infos += [info for info in blobs.list(root) if "/" not in info.key[len(root) :] and info.modified_at <= before]
+    if not infos:
+        return []
+    # Looked at after the listing, so that what was announced meanwhile is seen.
+    with journal.view() as state:
+        known = {part.blob_key(key) for part in state.manifest.parts.values()}
+        known |= {f"{table}/experiment={key}/{part}.parquet" for part, (table, _) in state.manifest.retired.items()}
+    return [info for info in infos if info.key not in known]
+
+
+def disown(journal: Journal[ExperimentState], infos: list[BlobInfo]) -> list[BlobInfo]:
+    """Have these parts never be announced; those whose files may now be deleted."""
+    by_part = {info.key.rpartition("/")[2].removesuffix(".parquet"): info for info in infos}
+    *_, outcome = journal.execute(Draft("disown", {"parts": sorted(by_part)}))
+    return [by_part[part] for part in outcome.value]

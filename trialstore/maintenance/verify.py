@@ -1,0 +1,236 @@
+"""Verification: everything of a store is read and compared with what the journals say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from trialstore.blobs.protocol import Blobs
+from trialstore.journal.catalog import Catalog
+from trialstore.journal.experiment import ExperimentState
+from trialstore.journal.journal import Journal
+from trialstore.journal.manifest import ROW_TABLES
+from trialstore.journal.stored import StoredJournal
+from trialstore.maintenance.chain import check_chain
+from trialstore.maintenance.problem import Problem
+from trialstore.model.errors import BlobNotFoundError, DamagedError, FormatTooNewError
+from trialstore.model.part import Part
+from trialstore.model.ranges import in_ranges
+
+__all__ = ["Verification", "verify_catalog", "verify_experiment"]
+
+_RESTORE = "restore the blob from a copy of the store"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        problems: All there are; none when everything is as it was written.
+        blobs: How many blobs were looked at.
+        size_bytes: Of how many bytes in all.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    blobs: int = 0
+    size_bytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+    def count(self, size_bytes: int) -> None:
+        """A blob was looked at."""
+        self.blobs += 1
+        self.size_bytes += size_bytes
+
+    def add(self, kind: str, blob: str, what: str, hint: str = _RESTORE) -> None:
+        """A problem was found."""
+        self.problems.append(Problem(kind, blob, what, hint))
+
+    def merge(self, other: Verification) -> None:
+        """Take in what another one found."""
+        self.problems += other.problems
+        self.blobs += other.blobs
+        self.size_bytes += other.size_bytes
+
+
+def verify_catalog(stored: StoredJournal[Catalog], *, fast: bool) -> Verification:
+    """Check the journal of experiments; see `verify_experiment`."""
+    report = Verification()
+    check_chain(stored, report.problems, report.count, fast=fast)
+    return report
+
+
+def verify_experiment(
+    blobs: Blobs,
+    key: str,
+    stored: StoredJournal[ExperimentState],
+    journal: Journal[ExperimentState],
+    *,
+    fast: bool,
+    progress: Callable[[str], None] | None = None,
+) -> Verification:
+    """Check all that an experiment has; never stops at the first problem, never writes.
+
+    Checked are the commits (checksums, and that each continues the one before, from the oldest that is kept), the
+    checkpoints (that they hold what the commits fold to), that every trial is in exactly one live place, each part
+    (size, CRC-32, columns, rows, trials, times, schema), each artifact (size and SHA-256), and that all that is named
+    exists. Safe beside live writers: what they replace or delete meanwhile is no problem.
+
+    Args:
+        blobs: The store's blobs.
+        key: The experiment's folder.
+        stored: Its journal in storage.
+        journal: Its journal, to learn what was replaced meanwhile.
+        fast: Look at existence and sizes alone; only rows of the artifacts table are read.
+        progress: Told what is checked next.
+    """
+    tell = progress or (lambda step: None)
+    report = Verification()
+    tell("journal")
+    check_chain(stored, report.problems, report.count, fast=fast)
+    try:
+        with journal.view() as state:
+            parts, rows = dict(state.manifest.parts), _artifact_rows(state)
+            _check_places(state, key, report)
+    except (DamagedError, FormatTooNewError) as error:
+        # The journal's own check has told which blob it is, unless the catalog or the fold is at fault.
+        if report.ok:
+            report.add("damaged", f"journal/experiment={key}/", error.message, error.hint or _RESTORE)
+        return report
+    suspects = _check_parts(blobs, key, parts, rows, report, fast, tell)
+    tell("artifacts")
+    lost = _check_artifacts(blobs, key, rows, report, fast)
+    if suspects or lost:
+        with journal.view() as state:
+            live, removed = set(state.manifest.parts), set(state.manifest.removed_paths)
+        gone = {parts[part].blob_key(key) for part in suspects if part not in live} | (lost & removed)
+        report.problems = [problem for problem in report.problems if problem.blob not in gone]
+    return report
+
+
+def _artifact_rows(state: ExperimentState) -> dict[str, list[Any]]:
+    """Rows of artifacts in the journal's state, by path, without those that were removed."""
+    manifest = state.manifest
+    return {row[3]: list(row) for row in manifest.rows["artifacts"].rows if row[3] not in manifest.removed_paths} | {
+        path: [] for path in manifest.removed_paths
+    }
+
+
+def _check_places(state: ExperimentState, key: str, report: Verification) -> None:
+    """Every trial is in the state, or in one part where it is not superseded, and in no second place."""
+    journal, manifest = f"journal/experiment={key}/", state.manifest
+    places = bytearray(state.next_number)
+    strange: list[int] = []
+
+    def place(numbers: Iterator[int] | Any) -> None:
+        for number in numbers:
+            if 0 <= number < state.next_number:
+                places[number] = min(places[number] + 1, 2)
+            else:
+                strange.append(number)
+
+    place(state.trials)
+    for part in manifest.parts.values():
+        if part.table == "trials":
+            stale = manifest.superseded.get(part.id, ())
+            for first, last in part.trials:
+                place(number for number in range(first, last + 1) if number not in stale)
+        outside = [last for _, last in part.trials if last >= state.next_number]
+        if outside and part.table != "trials":
+            report.add("mismatch", part.blob_key(key), f"it has rows of trial {outside[0]}, which does not exist")
+    twice = [number for number, count in enumerate(places) if count > 1]
+    if twice:
+        report.add("mismatch", journal, f"{len(twice)} trials are in two places, such as {twice[:5]}")
+    if strange:
+        report.add("mismatch", journal, f"{len(strange)} trials have numbers never given, such as {strange[:5]}")
+    there, told = len(places) - places.count(0), sum(state.counts.values())
+    if there != told:
+        report.add("mismatch", journal, f"{there} trials are in the tables, {told} were counted")
+    for part_id, numbers in manifest.superseded.items():
+        found = manifest.parts.get(part_id)
+        if found is None or not all(in_ranges(number, found.trials) for number in numbers):
+            report.add("mismatch", journal, f"rows of part {part_id} are superseded that it does not have")
+    for table in ROW_TABLES:
+        beyond = [row[0] for row in manifest.rows[table].rows if row[0] >= state.next_number]
+        if beyond:
+            report.add("mismatch", journal, f"{table} has rows of trial {beyond[0]}, which does not exist")
+
+
+def _check_parts(
+    blobs: Blobs,
+    key: str,
+    parts: dict[str, Part],
+    rows: dict[str, list[Any]],
+    report: Verification,
+    fast: bool,
+    tell: Callable[[str], None],
+) -> set[str]:
+    """Compare each part with the manifest, and gather the artifacts' rows; the parts that something is wrong with."""
+    from trialstore.tables.inspect import artifact_rows_of, differences
+
+    wrong: set[str] = set()
+    for index, part in enumerate(sorted(parts.values(), key=lambda part: (part.table, part.id))):
+        tell(f"{part.table} {index + 1}/{len(parts)}")
+        blob = part.blob_key(key)
+        before = len(report.problems)
+        try:
+            if fast and part.table != "artifacts":
+                info = blobs.info(blob)
+                if info is None:
+                    raise BlobNotFoundError("no such blob")
+                report.count(info.size_bytes)
+                if info.size_bytes != part.size_bytes:
+                    report.add("damaged", blob, f"size is {info.size_bytes} bytes, not {part.size_bytes}")
+            else:
+                data = blobs.read(blob)
+                report.count(len(data))
+                for what in differences(data, part):
+                    report.add("damaged", blob, what)
+                if part.table == "artifacts" and len(report.problems) == before:
+                    for row in artifact_rows_of(data):
+                        rows.setdefault(str(row[3]), row)
+        except BlobNotFoundError:
+            report.add("missing", blob, f"a live part of {part.table} with {part.rows} rows is gone")
+        if len(report.problems) > before:
+            wrong.add(part.id)
+    return wrong
+
+
+def _check_artifacts(blobs: Blobs, key: str, rows: dict[str, list[Any]], report: Verification, fast: bool) -> set[str]:
+    """Compare each artifact with its row; the paths that something is wrong with."""
+    wrong: set[str] = set()
+    for path, row in rows.items():
+        if not row:
+            continue
+        size_bytes, sha256 = row[4], row[5]
+        if not path.startswith(f"artifacts/experiment={key}/"):
+            report.add("mismatch", path, "an artifact's row names a blob outside its experiment", "do not trust it")
+            continue
+        info = blobs.info(path)
+        before = len(report.problems)
+        if info is None:
+            report.add("missing", path, f"artifact {row[2]!r} of trial {row[0]} is gone")
+        else:
+            report.count(info.size_bytes)
+            if info.size_bytes != size_bytes:
+                report.add("damaged", path, f"artifact has {info.size_bytes} bytes, not {size_bytes}")
+            elif not fast and (digest := _digest(blobs, path)) != sha256:
+                report.add("damaged", path, f"artifact has SHA-256 {digest}, not {sha256}")
+        if len(report.problems) > before:
+            wrong.add(path)
+    return wrong
+
+
+def _digest(blobs: Blobs, path: str) -> str:
+    digest = hashlib.sha256()
+    with blobs.open(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Reading a store: frozen snapshots, SQL by DuckDB, frames by Polars."""

@@ -1,0 +1,167 @@
+"""Snapshots: experiments as they were at one sequence number, for SQL and for frames."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from trialstore.blobs.protocol import Blobs
+from trialstore.model.errors import ExperimentNotFoundError, UsageError, nearest
+from trialstore.model.part import Part
+from trialstore.tables.schema import STRUCTS, Fields, fields_of, unify_fields
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trialstore.query.engine import Engine
+    from trialstore.query.result import Result
+
+__all__ = ["ExperimentSnapshot", "Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentSnapshot:
+    """One experiment at one sequence number of its journal.
+
+    Attributes:
+        id: Number of the experiment in the store.
+        name: Its name.
+        version: Its version.
+        key: Its folder.
+        metadata: What the catalog says of it, and ``counts`` of trials by status: JSON values.
+        seq: The sequence number.
+        parts: Live parts of all tables.
+        superseded: By part, the trials whose row there no longer counts.
+        removed_paths: Artifacts that were deleted; their rows are not shown.
+        live: By table, the rows that are in no part. A trial here is in no part, unless superseded there.
+    """
+
+    id: int
+    name: str
+    version: int
+    key: str
+    metadata: Mapping[str, Any]
+    seq: int
+    parts: tuple[Part, ...] = ()
+    superseded: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    removed_paths: frozenset[str] = frozenset()
+    live: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    def table_parts(self, table: str) -> list[Part]:
+        """The parts of a table that have rows, in the order in which they were announced."""
+        return sorted((p for p in self.parts if p.table == table and p.rows), key=lambda part: (part.seq, part.id))
+
+    def struct_fields(self, column: str) -> list[Fields]:
+        """The fields of a struct column in each part and among the live rows; no footer is read."""
+        fields: list[Fields] = [(part.schema or {}).get(column, {}) for part in self.table_parts("trials")]
+        live = self.live.get("trials")
+        if live is not None and live.num_rows:
+            fields.append(fields_of(live.schema.field(column).type))
+        return fields
+
+
+class Snapshot:
+    """Experiments that never change under the reader: SQL and frames over the same rows.
+
+    Guarantees: the same query gives the same answer for as long as the files of its parts exist. May be used from
+    many threads.
+
+    NaN sorts above every number, infinity included, and null comes last, in SQL and in Polars with
+    ``nulls_last=True``.
+
+    Args:
+        blobs: Where the parts are.
+        experiments: What is in the snapshot.
+    """
+
+    def __init__(self, blobs: Blobs, experiments: Sequence[ExperimentSnapshot]) -> None:
+        self.blobs = blobs
+        self.experiments = tuple(experiments)
+        self.structs: dict[str, dict[str, str]] = {
+            column: unify_fields(
+                fields for experiment in self.experiments for fields in experiment.struct_fields(column)
+            )
+            for column in STRUCTS
+        }
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.blobs, self.experiments)
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{experiment.name!r} at {experiment.seq}" for experiment in self.experiments[:5])
+        more = f", … {len(self.experiments)} in all" if len(self.experiments) > 5 else ""
+        return f"Snapshot({names}{more})"
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+        """Run DuckDB SQL over trials, params, metrics, telemetry, status, artifacts and experiments.
+
+        Args:
+            query: Any DuckDB statement.
+            parameters: Values for ``?`` or ``$name`` in it.
+
+        Raises:
+            QueryError: DuckDB's message, and the tables and columns there are.
+        """
+        return self._opened().run(query, parameters)
+
+    def frame(self, table: str, experiment: str | None = None, trial: int | None = None) -> pl.LazyFrame:
+        """The same table as a Polars LazyFrame: columns, row groups and files are pruned when it is collected.
+
+        Args:
+            table: trials, params, metrics, telemetry, status, artifacts or experiments.
+            experiment: Only this experiment, in all its versions.
+            trial: Only rows of the trial of this number; files without it are not touched.
+
+        Raises:
+            ExperimentNotFoundError: no experiment of the snapshot has this name.
+            UsageError: there is no such table.
+        """
+        from trialstore.query.frames import FRAMES, frame
+
+        if table not in FRAMES:
+            near = nearest(table, FRAMES)
+            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(FRAMES)}"
+            raise UsageError("there is no such table", hint=hint, table=table)
+        return frame(self, table, self._chosen(experiment), trial)
+
+    def _chosen(self, name: str | None) -> tuple[ExperimentSnapshot, ...]:
+        if name is None:
+            return self.experiments
+        chosen = tuple(experiment for experiment in self.experiments if experiment.name == name)
+        if not chosen:
+            names = [experiment.name for experiment in self.experiments]
+            near = nearest(name, names)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {len(names)} experiments"
+            raise ExperimentNotFoundError("there is no such experiment", hint=hint, experiment=name)
+        return chosen
+
+    def attach(self, other: Snapshot, name: str) -> None:
+        """Make another snapshot's tables known to `sql` as ``name.trials`` and so on.
+
+        Attaching again under the same name replaces what was there.
+
+        Raises:
+            UsageError: the name cannot be one of an attached store.
+        """
+        self._opened().attach(other, name)
+
+    def close(self) -> None:
+        """Give back memory and temporary files; results that were not read end here."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _opened(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                from trialstore.query.engine import Engine
+
+                self._engine = Engine(self)
+            return self._engine

@@ -1,0 +1,1 @@
+"""Typed Parquet parts: the schemas of the tables, exact conversion both ways, and merging."""

@@ -1,0 +1,205 @@
+"""Parts: immutable Parquet files, written, read back with their checksum, and merged."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trialstore.blobs.protocol import Blobs
+from trialstore.model.errors import DamagedError
+from trialstore.model.identity import new_ulid
+from trialstore.model.part import Part, Ranges
+from trialstore.model.ranges import ranges_of
+from trialstore.model.record import TrialRecord
+from trialstore.tables.encoding import parquet_bytes
+from trialstore.tables.merge import concat_trials
+from trialstore.tables.rows import order_rows
+from trialstore.tables.schema import STRUCTS, fields_of
+from trialstore.tables.times import time_text
+from trialstore.tables.trials import records_from
+
+__all__ = ["describe_part", "merge_parts", "read_part", "read_records", "read_trials_of", "write_part"]
+
+
+def write_part(blobs: Blobs, experiment_key: str, name: str, table: pa.Table, seq: int) -> Part:
+    """Write rows as one part, in the order of its table, and say what is in it. Nobody sees it until it is announced.
+
+    Of telemetry rows with equal trial, name and time only the first is written.
+
+    Args:
+        blobs: Where the part is written.
+        experiment_key: The experiment's folder.
+        name: The table.
+        table: The rows, as `trials_table`, `rows_table` or the telemetry functions give them; at least one.
+        seq: The sequence number of the journal that the rows reach up to.
+    """
+    table = order_rows(name, table)
+    data = parquet_bytes(table, name)
+    part = describe_part(new_ulid(), name, table, data, seq)
+    blobs.write(part.blob_key(experiment_key), bytes(data))
+    return part
+
+
+def describe_part(part_id: str, name: str, table: pa.Table, data: bytes | memoryview, seq: int) -> Part:
+    """What the journal says of a part with these rows and these bytes."""
+    first_at, last_at = (None, None) if name == "trials" else _time_range(table)
+    return Part(
+        id=part_id,
+        table=name,
+        rows=table.num_rows,
+        size_bytes=len(data),
+        crc32=zlib.crc32(data),
+        trials=_trial_ranges(table["trial"]),
+        seq=seq,
+        first_at=first_at,
+        last_at=last_at,
+        schema={n: fields_of(table.schema.field(n).type) for n in STRUCTS} if name == "trials" else None,
+        exact=name == "trials" and table["exact"].null_count < table.num_rows,
+    )
+
+
+def read_part(blobs: Blobs, experiment_key: str, part: Part) -> pa.Table:
+    """All rows of a part.
+
+    Raises:
+        BlobNotFoundError: the file is gone.
+        DamagedError: the file is not what was written.
+    """
+    key = part.blob_key(experiment_key)
+    data = blobs.read(key)
+    if len(data) != part.size_bytes or zlib.crc32(data) != part.crc32:
+        raise DamagedError(
+            "part is not what was written",
+            hint="restore the file from a copy",
+            blob=key,
+            size_bytes=len(data),
+            expected_bytes=part.size_bytes,
+        )
+    return pq.read_table(pa.BufferReader(data))
+
+
+def read_records(
+    blobs: Blobs, experiment_key: str, part: Part, numbers: Sequence[int] | None = None
+) -> list[TrialRecord]:
+    """The records of these trials that a trials part holds, or of all, by number.
+
+    Only the row groups that can hold one of them are decoded.
+    """
+    key = part.blob_key(experiment_key)
+    if numbers is None:
+        return records_from(read_part(blobs, experiment_key, part))
+    return records_from(read_trials_of(blobs, key, numbers))
+
+
+def read_trials_of(blobs: Blobs, key: str, numbers: Sequence[int]) -> pa.Table:
+    """The rows of some trials in a part's file. Only the row groups that can hold some are decoded.
+
+    Raises:
+        DamagedError: the file cannot be read.
+    """
+    with blobs.open(key) as source:
+        try:
+            return pq.read_table(source, filters=pc.field("trial").isin(list(numbers)))
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError("part cannot be read", blob=key, reason=str(error)) from None
+
+
+def merge_parts(
+    blobs: Blobs,
+    experiment_key: str,
+    name: str,
+    parts: Sequence[Part],
+    superseded: Mapping[str, set[int]],
+    removed_paths: set[str],
+    rows_per_part: int,
+) -> list[Part]:
+    """Write the rows of these parts that still count as new parts, sorted over all of them.
+
+    Guarantees: every row that is neither superseded nor removed is in exactly one new part, with values that read
+    back exactly; of telemetry with equal trial, name and time the row of the part that was announced first stays.
+
+    Memory: the rows of one new part and of the old parts that overlap in trial numbers.
+
+    Args:
+        blobs: Where the parts are.
+        experiment_key: The experiment's folder.
+        name: The table.
+        parts: Parts of this table.
+        superseded: By part, the trials whose row there no longer counts.
+        removed_paths: Artifacts whose rows are dropped.
+        rows_per_part: Most rows of a new part.
+    """
+    seq = max((part.seq for part in parts), default=0)
+    written: list[Part] = []
+    try:
+        for table in _merged(blobs, experiment_key, name, parts, superseded, removed_paths, rows_per_part):
+            written.append(write_part(blobs, experiment_key, name, table, seq))  # noqa: PERF401 - deleted on an error
+    except BaseException:
+        blobs.delete([part.blob_key(experiment_key) for part in written])
+        raise
+    return written
+
+
+def _merged(
+    blobs: Blobs,
+    experiment_key: str,
+    name: str,
+    parts: Sequence[Part],
+    superseded: Mapping[str, set[int]],
+    removed_paths: set[str],
+    rows_per_part: int,
+) -> Iterator[pa.Table]:
+    """The counting rows in the order of the table, in tables of at most `rows_per_part` rows."""
+    queue = sorted((part for part in parts if part.trials), key=lambda part: part.trials[0][0])
+    waiting: list[tuple[tuple[int, str], pa.Table]] = []
+    for position, part in enumerate(queue):
+        table = _counting(read_part(blobs, experiment_key, part), name, superseded.get(part.id, ()), removed_paths)
+        waiting.append(((part.seq, part.id), table))
+        after = queue[position + 1].trials[0][0] if position + 1 < len(queue) else None
+        if after is not None and sum(table.num_rows for _, table in waiting) < rows_per_part:
+            continue
+        # No later part has a trial before `after`, so the rows before it are complete.
+        waiting.sort(key=lambda item: item[0])
+        complete = [table if after is None else table.filter(pc.less(table["trial"], after)) for _, table in waiting]
+        rest = _concat(name, complete)
+        spill = after is not None
+        while rest.num_rows and (not spill or rest.num_rows >= rows_per_part):
+            yield rest.slice(0, rows_per_part)
+            rest = rest.slice(rows_per_part)
+        if after is None:
+            return
+        later = [(rank, table.filter(pc.greater_equal(table["trial"], after))) for rank, table in waiting]
+        waiting = [((-1, ""), rest), *later]
+        waiting = [(rank, table) for rank, table in waiting if table.num_rows]
+
+
+def _counting(table: pa.Table, name: str, superseded: Iterable[int], removed_paths: set[str]) -> pa.Table:
+    numbers = list(superseded)
+    if numbers:
+        table = table.filter(pc.invert(pc.is_in(table["trial"], value_set=pa.array(numbers, pa.int64()))))
+    if name == "artifacts" and removed_paths:
+        table = table.filter(pc.invert(pc.is_in(table["path"], value_set=pa.array(sorted(removed_paths), pa.string()))))
+    return table
+
+
+def _concat(name: str, tables: list[pa.Table]) -> pa.Table:
+    table = concat_trials(tables) if name == "trials" else pa.concat_tables(tables)
+    return order_rows(name, table)
+
+
+def _trial_ranges(column: pa.ChunkedArray) -> Ranges:
+    limits = pc.min_max(column).as_py()
+    if limits["min"] is None or limits["min"] == limits["max"]:
+        return () if limits["min"] is None else ((limits["min"], limits["max"]),)
+    return ranges_of(pc.unique(column).to_pylist())
+
+
+def _time_range(table: pa.Table) -> tuple[str | None, str | None]:
+    limits = pc.min_max(table["at"])
+    if not limits["min"].is_valid:
+        return None, None
+    return time_text(limits["min"]), time_text(limits["max"])

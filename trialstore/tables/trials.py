@@ -1,0 +1,95 @@
+"""Trial records as a typed table, and back, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pydantic_core import from_json, to_json
+
+from trialstore.model.codec import pack_dict, unpack
+from trialstore.model.record import TrialRecord
+from trialstore.model.status import Status
+from trialstore.tables.schema import STRUCTS, Fields, trials_schema
+from trialstore.tables.structs import dicts_of, struct_column
+from trialstore.tables.times import time_array, time_texts
+
+__all__ = ["records_from", "trials_table"]
+
+_INT64 = 2**63
+_DIRECT = ("id", "name", "worker", "parent", "exception", "traceback", "seq")
+_TIMES = ("submitted_at", "started_at", "ended_at", "ready_at")
+_OPTIONAL = frozenset({"fidelity", "summary"})
+
+
+def trials_table(records: Sequence[TrialRecord], structs: Mapping[str, Fields] | None = None) -> pa.Table:
+    """The trials table of these records, in their order, with nothing lost: `records_from` is the inverse.
+
+    Args:
+        records: Trials with decoded values.
+        structs: The fields that the struct columns must have, wide enough for all values; found from the values
+            when None.
+    """
+    columns: dict[str, pa.Array] = {name: [getattr(record, name) for record in records] for name in _DIRECT}
+    columns["trial"] = [record.number for record in records]
+    columns["status"] = [record.status.value for record in records]
+    columns["attempt"] = [record.attempt for record in records]
+    for name in _TIMES:
+        columns[name] = time_array([getattr(record, name) for record in records])
+    kept: dict[int, dict[str, Any]] = {}
+    for name in STRUCTS:
+        dicts = [getattr(record, name) for record in records]
+        columns[name], inexact = struct_column(dicts, None if structs is None else structs[name])
+        for index in inexact:
+            kept.setdefault(index, {})[name] = pack_dict(dicts[index], name)
+    columns["seed"] = [record.seed for record in records]
+    for index, record in enumerate(records):
+        if record.seed is not None and not -_INT64 <= record.seed < _INT64:
+            kept.setdefault(index, {})["seed"] = {"$int": str(record.seed)}
+            columns["seed"][index] = None
+        if record.session is not None:
+            kept.setdefault(index, {})["session"] = record.session
+    columns["attributes"] = [
+        None if record.attributes is None else to_json(pack_dict(record.attributes, "attributes")).decode()
+        for record in records
+    ]
+    columns["attempts"] = [to_json(record.attempts).decode() if record.attempts else None for record in records]
+    exact: list[str | None] = [None] * len(records)
+    for index, body in kept.items():
+        exact[index] = to_json(body).decode()
+    columns["exact"] = exact
+    schema = trials_schema({})
+    arrays = [
+        columns[field.name] if isinstance(columns[field.name], pa.Array) else pa.array(columns[field.name], field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, names=schema.names)
+
+
+def records_from(table: pa.Table) -> list[TrialRecord]:
+    """The records that `trials_table` wrote."""
+    columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in (*_DIRECT, "attempt", "seed", "exact")}
+    columns["number"] = table["trial"].to_pylist()
+    columns["status"] = [Status(status) for status in table["status"].to_pylist()]
+    for name in _TIMES:
+        columns[name] = time_texts(table[name])
+    for name in STRUCTS:
+        dicts = dicts_of(table[name])
+        columns[name] = dicts if name in _OPTIONAL else [row or {} for row in dicts]
+    columns["attributes"] = [
+        None if text is None else _dict(from_json(text)) for text in table["attributes"].to_pylist()
+    ]
+    columns["attempts"] = [[] if text is None else from_json(text) for text in table["attempts"].to_pylist()]
+    exact = columns.pop("exact")
+    names = tuple(columns)
+    records = [TrialRecord(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    for record, text in zip(records, exact, strict=True):
+        if text is not None:
+            for name, value in from_json(text).items():
+                setattr(record, name, _dict(value) if name in STRUCTS else unpack(value))
+    return records
+
+
+def _dict(packed: dict[str, Any]) -> dict[str, Any]:
+    return {name: unpack(value) for name, value in packed.items()}
