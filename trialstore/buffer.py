@@ -1,0 +1,128 @@
+"""What a session logged and did not commit yet: reports, telemetry and artifact rows of one experiment."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from trialstore.blobs.protocol import Blobs
+from trialstore.journal.journal import Draft
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["RowBuffer"]
+
+JOURNAL_ROWS = 256
+"""From this many rows of a table on, they are written as a part instead of riding the journal."""
+
+PART_ROWS = 1 << 20
+"""So many telemetry rows are written as a part at once, to bound memory."""
+
+_entering = threading.Lock()
+
+
+class RowBuffer:
+    """Rows by table, in the order they were logged.
+
+    Few rows ride the journal, so that other workers see them with the next commit; many are written as a part
+    that the next commit announces. A reader cannot tell which.
+
+    Args:
+        blobs: Where parts are written.
+        key: The experiment's folder.
+    """
+
+    def __init__(self, blobs: Blobs, key: str) -> None:
+        self._blobs = blobs
+        self._key = key
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: dict[str, list[list[Any]]] = {}
+        self._chunks: list[pa.Table] = []
+        self._chunk_rows = 0
+        self._written: list[Draft] = []
+        self.since: float | None = None
+        self.parts_written = 0
+        self._process = os.getpid()
+
+    def _enter_process(self) -> None:
+        if self._process != os.getpid():
+            with _entering:
+                if self._process != os.getpid():
+                    self._reset()  # what a forked child inherits is its parent's to commit
+
+    def add(self, table: str, rows: list[list[Any]]) -> None:
+        """Keep rows, in plain JSON form."""
+        self._enter_process()
+        with self._lock:
+            self._rows.setdefault(table, []).extend(rows)
+            self._touch()
+
+    def add_telemetry(self, chunk: pa.Table) -> None:
+        """Keep a telemetry table; a very large one is written at once, and announced with the next commit."""
+        self._enter_process()
+        with self._lock:
+            self._chunks.append(chunk)
+            self._chunk_rows += chunk.num_rows
+            self._touch()
+            if self._chunk_rows >= PART_ROWS:
+                self._write_telemetry([])
+
+    def hand_over(self, post: Callable[..., None]) -> None:
+        """Post commands that bring everything here into the store; large tables are written as parts on the way.
+
+        What one thread logged is posted when any later call of this returns, whichever thread makes it. An error
+        leaves here whatever is not yet in a part.
+
+        Args:
+            post: Takes the commands.
+        """
+        self._enter_process()
+        with self._lock:
+            if self.since is None:
+                return
+            for table in list(self._rows):
+                rows = self._rows[table]
+                if table == "telemetry" and (self._chunks or len(rows) >= JOURNAL_ROWS):
+                    self._write_telemetry(rows)
+                elif len(rows) >= JOURNAL_ROWS:
+                    self._written.append(self._write(table, rows))
+                else:
+                    self._written.append(Draft("rows", {"table": table, "rows": rows}))
+                del self._rows[table]
+            if self._chunks:
+                self._write_telemetry([])
+            drafts, self._written, self.since = self._written, [], None
+            post(*drafts)
+
+    def _touch(self) -> None:
+        if self.since is None:
+            self.since = time.monotonic()
+
+    def _write(self, table: str, rows: list[list[Any]]) -> Draft:
+        from trialstore.tables.live import packed_rows_table
+        from trialstore.tables.parts import write_part
+
+        part = write_part(self._blobs, self._key, table, packed_rows_table(table, rows), seq=-1)
+        self.parts_written += 1
+        return Draft("parts", {"parts": [part.to_json()]})
+
+    def _write_telemetry(self, rows: list[list[Any]]) -> None:
+        import pyarrow as pa
+
+        from trialstore.tables.live import packed_rows_table
+        from trialstore.tables.parts import write_part
+
+        chunks = self._chunks
+        if rows:
+            chunks = [packed_rows_table("telemetry", rows), *chunks]
+        part = write_part(self._blobs, self._key, "telemetry", pa.concat_tables(chunks), seq=-1)
+        self._chunks, self._chunk_rows = [], 0
+        self.parts_written += 1
+        self._written.append(Draft("parts", {"parts": [part.to_json()]}))

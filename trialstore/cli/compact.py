@@ -1,0 +1,92 @@
+"""`trialstore compact`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store, parse_duration
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from trialstore.experiment import Experiment
+
+__all__ = ["compact"]
+
+_NAME_CELLS = 30
+
+
+def compact(
+    url: Url,
+    experiment: Annotated[
+        str | None, typer.Argument(show_default=False, help="Only this one; all if not given.")
+    ] = None,
+    version: ExperimentVersion = None,
+    grace: Annotated[
+        str,
+        typer.Option("--grace", metavar="TIME", help="Keep replaced files this long for those who still read them."),
+    ] = "1h",
+    storage_option: StorageOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge many small files into few large ones, so that reading is quick.
+
+    Safe beside running workers and readers. TIME is such as 90s, 30m, 1h30m or 2d.
+
+    Example: trialstore compact results --grace 10m
+    """
+    if version is not None and experiment is None:
+        raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
+    keep = parse_duration(grace)
+    with open_store(url, storage_option, writable=True) as store:
+        chosen = store.experiments() if experiment is None else [store.experiment(experiment, version)]
+        done = _run(chosen, keep)
+    if as_json:
+        from trialstore.cli.exact import dumps
+
+        typer.echo(dumps(done))
+        return
+    _print(done)
+
+
+def _run(experiments: list[Experiment], keep: timedelta) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from trialstore.cli.render import printable, progress
+    from trialstore.model.part import TABLES
+
+    done = []
+    with progress() as bar:
+        task = bar.add_task("compacting", total=len(experiments) * len(TABLES))
+        for index, experiment in enumerate(experiments):
+            name = escape(printable(experiment.name).plain[:_NAME_CELLS])
+
+            def tell(table: str, start: int = index * len(TABLES), name: str = name) -> None:
+                bar.update(task, description=f"{name}: {table}", completed=start + TABLES.index(table))
+
+            result = experiment.compact(grace=keep, progress=tell)
+            done.append({"name": experiment.name, "version": experiment.version, **asdict(result)})
+            bar.update(task, completed=(index + 1) * len(TABLES))
+    return done
+
+
+def _print(done: list[dict[str, Any]]) -> None:
+    from trialstore.cli.render import Column, output, table
+
+    console = output()
+    if not done:
+        console.print("the store has no experiments yet")
+        return
+    columns = [
+        Column("experiment", [facts["name"] for facts in done]),
+        Column("version", [str(facts["version"]) for facts in done], number=True),
+        Column("trials moved to files", [str(facts["flushed_trials"]) for facts in done], number=True),
+        Column("files before", [str(facts["parts_before"]) for facts in done], number=True),
+        Column("files now", [str(facts["parts_after"]) for facts in done], number=True),
+        Column("old files deleted", [str(facts["deleted_files"]) for facts in done], number=True),
+    ]
+    console.print(table(columns, console.width)[0])

@@ -1,0 +1,50 @@
+"""`trialstore repair`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store, parse_duration
+from trialstore.cli.upkeep import Grace, OneExperiment, chosen, telling
+from trialstore.cli.verify import print_problems
+
+__all__ = ["repair"]
+
+
+def repair(
+    url: Url,
+    experiment: OneExperiment = None,
+    version: ExperimentVersion = None,
+    grace: Grace = "1d",
+    fast: Annotated[bool, typer.Option("--fast", help="Afterwards look at names and sizes alone.")] = False,
+    storage_option: StorageOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what can be mended, and say what was done. Exit code 1 when something is still wrong.
+
+    Damaged checkpoints are replaced; files that a killed worker wrote and never announced are taken in or removed.
+
+    Example: trialstore repair results
+    """
+    keep = parse_duration(grace)
+    with open_store(url, storage_option, writable=True) as store, telling("repairing") as tell:
+        result = chosen(store, experiment, version).repair(grace=keep, fast=fast, progress=tell)
+    if as_json:
+        from dataclasses import asdict
+
+        from trialstore.cli.exact import dumps
+
+        typer.echo(dumps(asdict(result)))
+    else:
+        from trialstore.cli.render import output, printable
+
+        console = output()
+        for item in result.done:
+            console.print(printable(f"{item.blob}: {item.what}"), soft_wrap=True)
+        if not result.done:
+            console.print("there was nothing to mend")
+        print_problems(console, result.problems)
+    if result.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,507 @@
+"""An experiment: trials are registered, claimed, finished and read here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from trialstore.claiming import Claims
+from trialstore.imports import import_trials
+from trialstore.journal.journal import Draft
+from trialstore.ledger import Ledger
+from trialstore.model.codec import pack_dict, unpack
+from trialstore.model.errors import (
+    TrialNotFoundError,
+    UsageError,
+    nearest,
+)
+from trialstore.model.identity import check_name
+from trialstore.model.metric import Metric
+from trialstore.model.space import Space
+from trialstore.model.status import Status
+from trialstore.model.times import format_time
+from trialstore.registering import register, trial_bodies, trial_body
+from trialstore.stats import BROKEN, ExperimentStats
+from trialstore.trial import Trial
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from trialstore.maintenance.compact import Compaction
+    from trialstore.maintenance.repair import Repair
+    from trialstore.maintenance.verify import Verification
+    from trialstore.maintenance.waste import Waste
+    from trialstore.query.result import Result
+    from trialstore.query.snapshot import Snapshot
+
+__all__ = ["Experiment"]
+
+
+class Experiment:
+    """A named set of trials with one parameter space and one list of metrics.
+
+    `Store.create_experiment` and `Store.experiment` give one. It may be used from many threads, and pickled.
+
+    Attributes:
+        name: Unique in the store, together with the version.
+        version: 1, 2, 3 …
+        id: A small integer that is never used again in the store.
+        declared_metrics: The metrics, the first of which is the objective by default.
+        space: The parameter space; empty when any parameters are allowed.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        config = ledger.entry.config
+        self.declared_metrics = tuple(Metric.from_json(body) for body in config["metrics"])
+        self.space = Space.from_json(config["space"])
+        self._claims = Claims(ledger, self.declared_metrics)
+
+    @property
+    def name(self) -> str:
+        """Unique in the store, together with the version."""
+        return self._ledger.entry.name
+
+    @property
+    def version(self) -> int:
+        """1, 2, 3 … among the experiments of this name."""
+        return self._ledger.entry.version
+
+    @property
+    def id(self) -> int:
+        """A small integer that is never used again in the store."""
+        return self._ledger.entry.id
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What the experiment was created with, as the store holds it."""
+        return dict(self._ledger.entry.config)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the creator wanted remembered."""
+        return {name: unpack(value) for name, value in self._ledger.entry.config["metadata"].items()}
+
+    @property
+    def max_trials(self) -> int | None:
+        """How many trials shall succeed, None for no limit."""
+        limit: int | None = self._ledger.entry.config["max_trials"]
+        return limit
+
+    @property
+    def max_broken(self) -> int | None:
+        """How many trials may break before the experiment counts as broken, None for no limit."""
+        limit: int | None = self._ledger.entry.config["max_broken"]
+        return limit
+
+    def __repr__(self) -> str:
+        return f"<Experiment {self.name!r} version {self.version} in {self._ledger.blobs.url}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Experiment):
+            return NotImplemented
+        return (self._ledger.blobs.url, self.id) == (other._ledger.blobs.url, other.id)
+
+    def __hash__(self) -> int:
+        return hash((self._ledger.blobs.url, self.id))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Experiment, (self._ledger,)
+
+    # Registering and claiming
+
+    def register_trial(
+        self,
+        params: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        seed: int | None = None,
+        fidelity: Mapping[str, Any] | None = None,
+        parent: int | None = None,
+        ready_at: datetime | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        reserve: bool = False,
+    ) -> Trial:
+        """Add a pending trial; durable when it returns.
+
+        Args:
+            params: A value for each parameter of the space; defaults are filled in.
+            name: For people to read; need not be unique.
+            seed: Kept with the trial.
+            fidelity: How much effort the trial shall spend. It is not part of the trial's id.
+            parent: Number of the trial it was made from.
+            ready_at: Not to be claimed before this aware time.
+            attributes: Anything else to remember.
+            reserve: Claim it for this session in the same commit, so that it is returned running.
+
+        Raises:
+            InvalidParamsError: names all that does not fit the space; nothing was registered.
+            DuplicateTrialError: the experiment was created with ``repeats=False`` and has these parameters.
+
+        Cost: one conditional put.
+        """
+        body = trial_body(
+            self.space,
+            params,
+            fidelity,
+            name=name,
+            seed=seed,
+            parent=parent,
+            ready_at=ready_at,
+            attributes=attributes,
+        )
+        if reserve and "ready_at" in body:
+            raise UsageError("a trial that is not ready yet cannot be reserved", ready_at=ready_at)
+        return register(self._ledger, self.declared_metrics, [body], reserve=reserve)[0]
+
+    def register_trials(
+        self,
+        params: Iterable[Mapping[str, Any]],
+        *,
+        seeds: Sequence[int] | None = None,
+        fidelity: Mapping[str, Any] | None = None,
+    ) -> Sequence[Trial]:
+        """Add many pending trials in one commit: all of them, or none when one does not fit.
+
+        Args:
+            params: Parameters of each trial.
+            seeds: A seed for each trial.
+            fidelity: The same for all of them.
+        """
+        bodies = trial_bodies(self.space, list(params), fidelity, seeds)
+        return register(self._ledger, self.declared_metrics, bodies) if bodies else []
+
+    def import_trials(
+        self,
+        rows: pl.DataFrame | pa.Table | Iterable[Mapping[str, Any]],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> range:
+        """Take in finished trials from elsewhere, as Parquet parts; returns their numbers.
+
+        Args:
+            rows: A Polars frame, an Arrow table, or mappings, with ``params`` and ``metrics`` (structs, mappings, or
+                flat columns such as ``params.lr``; null means absent), and any of status (SUCCEEDED by default, and
+                always a final one), name, seed, fidelity, parent, submitted_at, started_at, ended_at (aware times),
+                exception, traceback, worker, summary and attributes.
+            progress: Told how many rows are in after every 131,072.
+
+        Raises:
+            InvalidParamsError: names the rows that do not fit. The chunks before theirs are in.
+
+        Cost: two commits and two files for every 131,072 rows. Numbers of a chunk that failed are not used again.
+        """
+        describe = partial(trial_body, self.space)
+        return import_trials(self._ledger, self.declared_metrics, describe, rows, progress)
+
+    def reserve_trial(self) -> Trial | None:
+        """Claim the next pending trial for this session.
+
+        No two sessions ever hold the same attempt of a trial, on any backend, under any number of workers. Trials
+        are handed out by number; a trial that was interrupted, suspended, or lost by its worker counts as pending.
+
+        Returns:
+            The claimed trial, running, or None when nothing is pending.
+
+        Raises:
+            StoreUnavailableError: the backend did not answer in time; nothing was claimed.
+            OutcomeUnknownError: an answer was lost; a trial may be this session's, and others get it when the session
+                ends and its lease runs out.
+
+        Cost: one conditional put; on a lost race one read more for each commit that won.
+
+        Source: Oríon, `Experiment.reserve_trial`.
+        """
+        return self._claims.reserve()
+
+    def fetch_lost_trials(self) -> list[Trial]:
+        """Trials whose worker's lease ran out, by number."""
+        return [Trial(self._ledger, self.declared_metrics, record) for record in self._claims.lost()]
+
+    def fix_lost_trials(self) -> list[Trial]:
+        """Take trials from workers whose lease ran out, so that others can claim them; returns those it took.
+
+        A worker that comes back finds that the trial is no longer its own; what it reports is kept as a late result.
+
+        Source: Oríon, `Experiment.fix_lost_trials`.
+        """
+        return [self.trial(number) for number in self._claims.fix_lost()]
+
+    # Reading
+
+    def trial(self, number: int | str) -> Trial:
+        """A trial by its number, or the first one with an id.
+
+        Raises:
+            TrialNotFoundError: there is none.
+        """
+        if isinstance(number, str):
+            found = self.history().filter(_column("id") == number).select("trial").head(1).collect()
+            if found.is_empty():
+                raise TrialNotFoundError("experiment has no trial of this id", experiment=self.name, id=number)
+            number = int(found.item())
+        record = self._ledger.record(number)
+        if record is None:
+            with self._ledger.journal.view(refresh=False) as state:
+                last = state.next_number - 1
+            raise TrialNotFoundError(
+                "experiment has no such trial",
+                hint=f"numbers go from 0 to {last}" if last >= 0 else "no trial was registered yet",
+                experiment=self.name,
+                trial=number,
+            )
+        return Trial(self._ledger, self.declared_metrics, record)
+
+    def trials(self, status: Status | str | None = None) -> Iterator[Trial]:
+        """All trials, or those of a status, by number. For analysis, `history` is much faster."""
+        wanted = None if status is None else Status.parse(status)
+        with self._ledger.journal.view() as state:
+            live = {number: record.decoded() for number, record in state.trials.items()}
+            parts = [part for part in state.manifest.parts.values() if part.table == "trials"]
+            superseded = {part: set(numbers) for part, numbers in state.manifest.superseded.items()}
+        if parts:
+            from trialstore.tables.parts import read_records
+
+            for part in parts:
+                for record in read_records(self._ledger.blobs, self._ledger.key, part):
+                    if record.number not in superseded.get(part.id, ()):
+                        live[record.number] = record
+        for number in sorted(live):
+            if wanted is None or live[number].status is wanted:
+                yield Trial(self._ledger, self.declared_metrics, live[number])
+
+    def __len__(self) -> int:
+        with self._ledger.journal.view() as state:
+            return sum(state.counts.values())
+
+    def snapshot(self, as_of: int | datetime | None = None) -> Snapshot:
+        """The experiment frozen as it is now, or as it was.
+
+        Args:
+            as_of: A sequence number of the experiment's journal, or an aware time: what was committed before it.
+        """
+        from trialstore.query.snapshot import Snapshot
+
+        until = as_of
+        if isinstance(as_of, datetime):
+            moment = format_time(as_of)
+            until = self._ledger.journal.at(lambda command: bool(command["at"] >= moment)).seq
+        elif as_of is not None and as_of < -1:
+            raise UsageError("a sequence number is 0 or more", as_of=as_of)
+        return Snapshot(self._ledger.blobs, [self._ledger.snapshot(until)])  # type: ignore[arg-type]
+
+    def history(self, as_of: int | datetime | None = None) -> pl.LazyFrame:
+        """One row a trial: the `trials` table, lazily."""
+        return self.snapshot(as_of).frame("trials")
+
+    def metrics(self, trial: Trial | int | None = None) -> pl.LazyFrame:
+        """One row a reported value: the `metrics` table, lazily, of one trial or of all."""
+        return self._rows("metrics", trial)
+
+    def telemetry(self, trial: Trial | int | None = None) -> pl.LazyFrame:
+        """One row a sample: the `telemetry` table, lazily, of one trial or of all."""
+        return self._rows("telemetry", trial)
+
+    def status_history(self, trial: Trial | int | None = None) -> pl.LazyFrame:
+        """One row a step from one status to another: the `status` table, lazily."""
+        return self._rows("status", trial)
+
+    def artifacts(self, trial: Trial | int | None = None) -> pl.LazyFrame:
+        """One row an artifact: the `artifacts` table, lazily."""
+        return self._rows("artifacts", trial)
+
+    def params(self) -> pl.LazyFrame:
+        """One row a parameter of a trial: the long `params` table, lazily."""
+        return self._rows("params", None)
+
+    def _rows(self, table: str, trial: Trial | int | None) -> pl.LazyFrame:
+        number = trial.number if isinstance(trial, Trial) else trial
+        return self.snapshot().frame(table, trial=number)
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+        """SQL over this experiment alone; see `Store.sql`."""
+        return self.snapshot().sql(query, parameters)
+
+    def best(self, metric: str | None = None) -> Trial | None:
+        """The successful trial with the best value of a metric, None when there is none.
+
+        NaN is never best; of equal values the earlier trial is. An infinity is a value like any other.
+
+        Args:
+            metric: One of the declared metrics, the first by default.
+        """
+        found = self._best(metric)
+        return None if found is None else self.trial(found[0])
+
+    def _best(self, metric: str | None) -> tuple[int, float] | None:
+        chosen = self._metric(metric)
+        if chosen is None:
+            return None
+        with self._ledger.journal.view() as state:
+            if not state.counts.get(Status.SUCCEEDED):
+                return None
+        value = _column("metrics").struct.field(chosen.name)
+        ranked = (
+            self.history()
+            .filter(_column("status") == Status.SUCCEEDED.value)
+            .select("trial", value.cast(float).alias("value"))
+            .filter(_column("value").is_not_null() & _column("value").is_not_nan())
+            .sort("value", "trial", descending=[not chosen.minimize, False])
+            .head(1)
+            .collect()
+        )
+        return None if ranked.is_empty() else (int(ranked["trial"][0]), float(ranked["value"][0]))
+
+    def _metric(self, name: str | None) -> Metric | None:
+        if name is None:
+            return self.declared_metrics[0] if self.declared_metrics else None
+        for metric in self.declared_metrics:
+            if metric.name == name:
+                return metric
+        near = nearest(name, [metric.name for metric in self.declared_metrics])
+        raise UsageError(
+            "experiment has no such metric",
+            hint=f"it has {', '.join(near or [m.name for m in self.declared_metrics]) or 'none'}",
+            metric=name,
+        )
+
+    @property
+    def stats(self) -> ExperimentStats:
+        """How far the experiment is."""
+        best = self._best(None)
+        with self._ledger.journal.view(refresh=False) as state:
+            return ExperimentStats.of(state, self.max_trials, best)
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """Trials by status; needs no table to be read."""
+        with self._ledger.journal.view() as state:
+            return {status: count for status, count in sorted(state.counts.items()) if count}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `max_trials` trials have succeeded."""
+        return self.max_trials is not None and self.counts.get(Status.SUCCEEDED, 0) >= self.max_trials
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether `max_broken` trials have crashed, failed or timed out."""
+        counts = self.counts
+        return self.max_broken is not None and sum(counts.get(s, 0) for s in BROKEN) >= self.max_broken
+
+    # Documents and maintenance
+
+    def document(self, name: str) -> tuple[int, Any]:
+        """A named value and its revision, ``(0, None)`` when it was never set."""
+        with self._ledger.journal.view() as state:
+            revision, value = state.documents.get(check_name(name, "document"), (0, None))
+        return revision, unpack(value)
+
+    def set_document(self, name: str, value: Any, *, revision: int | None = None) -> int:
+        """Set a named value and return its new revision; None deletes it.
+
+        Args:
+            name: Any name, such as ``optimizer``.
+            value: Anything `trialstore.model.codec` encodes; large states belong in artifacts.
+            revision: The revision it must have now; None overwrites whatever there is.
+
+        Raises:
+            StaleRevisionError: it has another revision; nothing was changed.
+        """
+        packed = pack_dict({"value": value}, name)["value"]
+        fields = {"name": check_name(name, "document"), "value": packed, "revision": revision}
+        new: int = self._ledger.execute_one(Draft("document", fields))
+        return new
+
+    def flush(self) -> int:
+        """Commit what is buffered and move finished trials into Parquet parts; returns how many trials moved."""
+        from trialstore.maintenance.flush import flush
+
+        self._ledger.require_writable()
+        self._ledger.commit_buffered()
+        return flush(self._ledger.blobs, self._ledger.key, self._ledger.journal)
+
+    def compact(self, *, grace: timedelta = timedelta(hours=1), progress: Any = None) -> Compaction:
+        """Merge many small parts into few large ones; see `trialstore.maintenance.compact.compact`."""
+        from trialstore.maintenance.compact import compact
+
+        self._ledger.require_writable()
+        self._ledger.commit_buffered()
+        return compact(self._ledger.blobs, self._ledger.key, self._ledger.journal, grace=grace, progress=progress)
+
+    def checkpoint(self) -> str:
+        """Write the folded state into the store, so that nobody folds what is before; returns the blob's key."""
+        self._ledger.require_writable()
+        self._ledger.commit_buffered()
+        return self._ledger.journal.checkpoint()
+
+    def verify(self, *, fast: bool = False, progress: Callable[[str], None] | None = None) -> Verification:
+        """Read all that the experiment has and list what is not as it was written; never writes.
+
+        Args:
+            fast: Look at existence and sizes alone.
+            progress: Told what is checked next.
+        """
+        from trialstore.maintenance.verify import verify_experiment
+
+        ledger = self._ledger
+        return verify_experiment(
+            ledger.blobs, ledger.key, ledger.stored, ledger.stored.open(), fast=fast, progress=progress
+        )
+
+    def vacuum(
+        self,
+        *,
+        grace: timedelta = timedelta(days=1),
+        dry_run: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> list[Waste]:
+        """Delete what nobody needs any more and return it, each with the reason; safe beside live writers and readers.
+
+        Args:
+            grace: How old it must be; two hours at least where a writer may still be at work on it. Commits are kept
+                for the store's retention, whatever this is.
+            dry_run: Only list it.
+            progress: Told what is looked at next.
+        """
+        from trialstore.maintenance.vacuum import Vacuum
+        from trialstore.maintenance.waste import time_of
+
+        ledger = self._ledger
+        if not dry_run:
+            ledger.require_writable()
+            ledger.commit_buffered()
+        now = time_of(ledger.blobs, writable=not dry_run)
+        run = Vacuum(ledger.blobs, now, grace, dry_run, progress or (lambda step: None), [])
+        run.experiment(ledger.key, ledger.stored, ledger.journal)
+        return run.found
+
+    def repair(
+        self,
+        *,
+        grace: timedelta = timedelta(days=1),
+        fast: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> Repair:
+        """Mend what can be mended, and tell what was done and what is still wrong; safe beside live writers.
+
+        Args:
+            grace: How old a part must be that was written and never announced, to be taken in or removed.
+            fast: Look at existence and sizes alone for what is still wrong.
+            progress: Told what is looked at next.
+        """
+        from trialstore.maintenance.repair import Repair, repair_experiment
+
+        ledger = self._ledger
+        ledger.require_writable()
+        done = repair_experiment(ledger.blobs, ledger.key, ledger.stored, ledger.journal, grace, progress)
+        return Repair(tuple(done), tuple(self.verify(fast=fast, progress=progress).problems))
+
+
+def _column(name: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.col(name)

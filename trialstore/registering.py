@@ -1,0 +1,177 @@
+"""From what a caller asks to try, to registered trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, overload
+
+from trialstore.journal.journal import Draft
+from trialstore.ledger import Ledger
+from trialstore.model.codec import pack_dict, plain
+from trialstore.model.errors import InvalidParamsError, LostTrialError, UsageError
+from trialstore.model.identity import check_name, packed_hash
+from trialstore.model.metric import Metric
+from trialstore.model.record import TrialRecord
+from trialstore.model.space import Space
+from trialstore.model.status import Status
+from trialstore.model.times import format_time, now_text
+from trialstore.trial import Trial
+
+__all__ = ["Registered", "register", "trial_bodies", "trial_body"]
+
+_SHOWN_PROBLEMS = 20
+
+
+def trial_body(
+    space: Space,
+    params: Mapping[str, Any],
+    fidelity: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    seed: int | None = None,
+    parent: int | None = None,
+    ready_at: datetime | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What the journal says of a trial that is to be registered; see `Experiment.register_trial`."""
+    if type(params) is not dict and not isinstance(params, Mapping):
+        raise InvalidParamsError("parameters must be a mapping of names to values", params=params)
+    if space:
+        values, fidelity = space.validate(params, fidelity)
+    else:
+        values = {check_name(key, "parameter"): plain(value) for key, value in params.items()}
+    packed = pack_dict(values, "params")
+    body: dict[str, Any] = {"id": packed_hash(values, packed), "params": packed}
+    if fidelity is not None:
+        body["fidelity"] = pack_dict(dict(fidelity), "fidelity")
+    if seed is not None:
+        body["seed"] = _whole(seed, "a seed must be a whole number", seed=seed)
+    if parent is not None:
+        body["parent"] = _whole(parent, "a parent must be the number of a trial", parent=parent)
+    if name is not None:
+        body["name"] = check_name(name, "trial")
+    if ready_at is not None:
+        body["ready_at"] = format_time(ready_at)
+    if attributes:
+        body["attributes"] = pack_dict(attributes, "attributes")
+    return body
+
+
+def _whole(value: object, message: str, **facts: object) -> int:
+    number = plain(value)
+    if type(number) is not int:
+        raise UsageError(message, hint=None, **facts)
+    return number
+
+
+def trial_bodies(
+    space: Space,
+    params: Sequence[Mapping[str, Any]],
+    fidelity: Mapping[str, Any] | None,
+    seeds: Sequence[int] | None,
+) -> list[dict[str, Any]]:
+    """`trial_body` of many trials, with all that does not fit in one error."""
+    if seeds is not None and len(seeds) != len(params):
+        raise UsageError("there must be one seed for each trial", trials=len(params), seeds=len(seeds))
+    bodies: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for index, item in enumerate(params):
+        try:
+            bodies.append(trial_body(space, item, fidelity, seed=None if seeds is None else seeds[index]))
+        except InvalidParamsError as error:
+            problems.append(f"trial {index} of the call: {error.message}")
+    if problems:
+        more = len(problems) - _SHOWN_PROBLEMS
+        shown = problems[:_SHOWN_PROBLEMS] + ([f"… and {more} more trials"] if more > 0 else [])
+        raise InvalidParamsError("\n".join(shown), hint="nothing was registered; the space is experiment.space")
+    return bodies
+
+
+def register(
+    ledger: Ledger, metrics: Sequence[Metric], bodies: list[dict[str, Any]], *, reserve: bool = False
+) -> Registered:
+    """Commit trials, all of them or none; with `reserve`, claimed by this session in the same commit."""
+    fields: dict[str, Any] = {"trials": bodies}
+    if reserve:
+        ledger.require_writable()
+        ledger.session.lease(ledger.key)
+        fields |= {"claimed": True, "worker": ledger.session.worker}
+    first: int = ledger.execute_one(Draft("register", fields))
+    with ledger.journal.view(refresh=False) as state:
+        record = state.trials.get(first)
+        known = None if record is None else record.decoded()
+    if reserve and (known is None or known.attempt != 1 or not known.status.is_active):
+        raise LostTrialError(
+            "trial was registered, and lost before this process could go on",
+            hint="its lease ran out: reserve_trial gives it or another one",
+            experiment=ledger.entry.name,
+            trial=first,
+        )
+    return Registered(ledger, metrics, first, bodies, known, owned=reserve)
+
+
+class Registered(Sequence[Trial]):
+    """Trials as they were registered, in order. A handle is made when it is asked for, so a million cost nothing.
+
+    Args:
+        ledger: Of their experiment.
+        metrics: The experiment's.
+        first: Number of the first of them.
+        bodies: What the journal says of each.
+        known: The first as it is in the journal; None when it has already left the state.
+        owned: Whether they were claimed by this session.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        metrics: Sequence[Metric],
+        first: int,
+        bodies: Sequence[dict[str, Any]],
+        known: TrialRecord | None,
+        owned: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._first = first
+        self._bodies = bodies
+        self._known = known
+        self._owned = owned
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Trial]: ...
+
+    def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
+        if isinstance(index, slice):
+            return [self._trial(position) for position in range(len(self))[index]]
+        return self._trial(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[Trial]:
+        return (self._trial(position) for position in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} trials of {self._ledger.entry.name!r} from number {self._first}>"
+
+    def _trial(self, position: int) -> Trial:
+        known = self._known
+        if position == 0 and known is not None:
+            return Trial(self._ledger, self._metrics, known, owned=self._owned)
+        body = self._bodies[position]
+        record = TrialRecord(
+            number=self._first + position,
+            id=body["id"],
+            params=body["params"],
+            status=Status.PENDING,
+            submitted_at=now_text() if known is None else known.submitted_at,
+            seq=-1 if known is None else known.seq,
+            seed=body.get("seed"),
+            fidelity=body.get("fidelity"),
+        )
+        return Trial(self._ledger, self._metrics, record.decoded())

@@ -1,0 +1,519 @@
+"""A store: one folder or bucket of experiments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import ValidationError
+
+from trialstore.blobs.protocol import Blobs
+from trialstore.blobs.resolve import BlobsSpec, open_blobs
+from trialstore.description import describe, retention_s
+from trialstore.experiment import Experiment
+from trialstore.journal.catalog import Catalog, ExperimentEntry
+from trialstore.journal.checkpoint import Checkpoints
+from trialstore.journal.journal import Draft, Journal
+from trialstore.journal.log import Log
+from trialstore.journal.stored import StoredJournal
+from trialstore.ledger import Ledger, ledger_of
+from trialstore.model.codec import pack, pack_dict, unpack
+from trialstore.model.errors import (
+    ConflictError,
+    DamagedError,
+    DuplicateExperimentError,
+    ExperimentNotFoundError,
+    FormatTooNewError,
+    ReadOnlyError,
+    StaleRevisionError,
+    UsageError,
+    nearest,
+)
+from trialstore.model.identity import check_name, params_hash
+from trialstore.model.metric import Metric, problems_of
+from trialstore.model.space import Dimension, Space
+from trialstore.model.times import format_time, parse_time
+from trialstore.session import Options, Session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trialstore.maintenance.compact import Compaction
+    from trialstore.maintenance.repair import Repair
+    from trialstore.maintenance.verify import Verification
+    from trialstore.maintenance.waste import Waste
+    from trialstore.query.result import Result
+    from trialstore.query.snapshot import Snapshot
+
+__all__ = ["Store", "open"]
+
+
+def open(  # noqa: A001 - `trialstore.open` is what users write
+    url: str | os.PathLike[str] | Blobs,
+    *,
+    mode: str = "rw",
+    storage_options: Mapping[str, Any] | None = None,
+    retention: timedelta | None = None,
+    **options: Any,
+) -> Store:
+    """Open a store, and create it when there is none and `mode` allows.
+
+    Cheap: it reads one small blob. The store may be used from many threads, pickled, and used after a fork.
+
+    Args:
+        url: A path, or a URL of ``file://``, ``memory://``, ``s3://``, ``gs://`` or ``az://``; or blobs of your own,
+            which must keep what `trialstore.blobs.protocol.Blobs` promises (see ``docs/TESTING.md``).
+        mode: ``"rw"``, or ``"r"`` to never write.
+        storage_options: For fsspec's filesystem: credentials, endpoint, and so on.
+        retention: For a store that is created now: how long `vacuum` leaves history, at least a minute, 7 days by
+            default. A store keeps the one that it was created with.
+        options: See `trialstore.session.Options`: durability, lease_s, linger_s, maintenance.
+
+    Raises:
+        UsageError: an unknown scheme or option, or the place holds something else.
+        StoreNotFoundError: there is no store and mode is ``"r"``.
+        MissingExtraError: the scheme needs a package; the extra that brings it is named.
+        UnsafeBackendError: the backend does not exclude two writers of one name.
+        FormatTooNewError: a newer trialstore wrote the store.
+
+    Example:
+        >>> import trialstore as ts
+        >>> with ts.open("memory://example") as store:
+        ...     experiment = store.create_experiment("tune", metrics=[ts.Metric("loss")], exist_ok=True)
+        ...     trial = experiment.register_trial({"lr": 0.1})
+        >>> trial.status.name
+        'PENDING'
+    """
+    try:
+        chosen = Options(mode=mode, **options)
+    except ValidationError as error:
+        raise UsageError(f"not an option of a store: {problems_of(error)}") from None
+    blobs = open_blobs(url, durability=chosen.durability, storage_options=storage_options)
+    place = BlobsSpec(blobs if blobs is url else blobs.url, chosen.durability, storage_options)
+    about = describe(blobs, writable=chosen.mode == "rw", retention=retention)
+    return Store(Session(place, blobs, chosen, retention_s(about)), about)
+
+
+class Store:
+    """All experiments under one root, and SQL and frames over them. `open` gives one.
+
+    Attributes:
+        url: Canonical address of the root.
+        id: A ULID that a copy of the store shares.
+        created_at: When it was created, aware UTC.
+    """
+
+    def __init__(self, session: Session, about: Mapping[str, Any]) -> None:
+        self._session = session
+        self._blobs = session.blobs
+        self._about = dict(about)
+        self._catalog: Journal[Catalog] = session.writer("catalog", self._catalog_writer)
+        self._ledgers: dict[int, Ledger] = {}
+        self._attached: dict[str, Store] = {}
+        self._snapshot: tuple[object, Snapshot] | None = None
+
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self._blobs, "checkpoints/catalog", self._session.retention_s)
+
+    def _catalog_writer(self) -> Journal[Catalog]:
+        log, checkpoints = Log(self._blobs, "catalog"), self._checkpoints()
+        return Journal(log, checkpoints, Catalog, self._session.id, writable=self.options.mode == "rw")
+
+    @property
+    def url(self) -> str:
+        """Canonical address of the root."""
+        return self._blobs.url
+
+    @property
+    def id(self) -> str:
+        """A ULID that a copy of the store shares."""
+        return str(self._about["store"])
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was created, aware UTC."""
+        return parse_time(self._about["created_at"])
+
+    @property
+    def options(self) -> Options:
+        """How this process uses the store."""
+        return self._session.options
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self._session, self._about)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what is buffered, and stop the heartbeats. A closed store can still be read."""
+        self.flush()
+        self._session.close()
+
+    def flush(self) -> None:
+        """Commit what all experiments of this object have buffered."""
+        for ledger in list(self._ledgers.values()):
+            ledger.commit_buffered()
+
+    # Experiments
+
+    def create_experiment(
+        self,
+        name: str,
+        *,
+        metrics: Sequence[Metric] = (),
+        space: Mapping[str, Dimension] | None = None,
+        max_trials: int | None = None,
+        max_broken: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        repeats: bool = True,
+        version: int | None = 1,
+        exist_ok: bool = False,
+    ) -> Experiment:
+        """Add an experiment; durable when it returns.
+
+        Args:
+            name: Any text of 1 to 1,024 characters.
+            metrics: What every successful trial reports; the first is the objective by default.
+            space: What each parameter may be; without it any parameters are allowed.
+            max_trials: How many trials shall succeed.
+            max_broken: How many may break before the experiment counts as broken.
+            metadata: Anything to remember.
+            repeats: Whether several trials may have equal parameters and fidelity.
+            version: 1, 2, 3 …; None takes the next one of this name.
+            exist_ok: Return the experiment when there is one of this name and version, as it is.
+
+        Raises:
+            DuplicateExperimentError: there is one of this name and version.
+        """
+        self._require_writable()
+        names = [metric.name for metric in metrics]
+        if len(set(names)) < len(names):
+            raise UsageError("two metrics have one name", metrics=names)
+        for limit_name, limit in (("max_trials", max_trials), ("max_broken", max_broken), ("version", version)):
+            _check_limit(limit_name, limit)
+        config = {
+            "metrics": [metric.to_json() for metric in metrics],
+            "space": Space(space or {}).to_json(),
+            "max_trials": max_trials,
+            "max_broken": max_broken,
+            "metadata": pack_dict(metadata or {}, "metadata"),
+            "repeats": repeats,
+        }
+        fields = {"name": check_name(name, "experiment"), "version": version, "config": config}
+        outcome = self._catalog.execute(Draft("create_experiment", fields))[-1]
+        if outcome.reason == "exists":
+            if not exist_ok:
+                raise DuplicateExperimentError(
+                    "experiment exists already",
+                    hint="pass exist_ok=True to use it, or version=None for a new version",
+                    experiment=name,
+                    version=outcome.value["version"],
+                )
+            return self.experiment(name, outcome.value["version"])
+        with self._catalog.view(refresh=False) as catalog:
+            return self._open_experiment(catalog.experiments[outcome.value])
+
+    def experiment(self, name: str, version: int | None = None) -> Experiment:
+        """The experiment of a name: the newest version, or the one asked for.
+
+        Raises:
+            ExperimentNotFoundError: there is none; near names are given.
+        """
+        with self._catalog.view() as catalog:
+            entry = catalog.find(name, version)
+            if entry is not None:
+                return self._open_experiment(entry)
+            versions = catalog.versions(name)
+            near = nearest(str(name), {entry.name for entry in catalog.experiments.values()})
+        if versions:
+            hint = f"it has version {', '.join(map(str, versions))}"
+        elif near:
+            hint = f"did you mean {' or '.join(map(repr, near))}?"
+        else:
+            hint = "store.experiments() lists those there are"
+        raise ExperimentNotFoundError(
+            "store has no such experiment", hint=hint, experiment=name, version=version, url=self.url
+        )
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, in the order of their creation."""
+        with self._catalog.view() as catalog:
+            return [self._open_experiment(entry) for entry in catalog.experiments.values()]
+
+    def __getitem__(self, name: str) -> Experiment:
+        return self.experiment(name)
+
+    def __contains__(self, name: str) -> bool:
+        with self._catalog.view() as catalog:
+            return catalog.find(name) is not None
+
+    def __iter__(self) -> Iterator[Experiment]:
+        return iter(self.experiments())
+
+    def __len__(self) -> int:
+        with self._catalog.view() as catalog:
+            return len(catalog.experiments)
+
+    def update_experiment(
+        self, name: str, version: int | None = None, *, revision: int | None = None, **changes: Any
+    ) -> Experiment:
+        """Change what may be changed of an experiment; durable when it returns.
+
+        Args:
+            name: Its name.
+            version: Its version, the newest by default.
+            revision: The revision it must have now; None changes it whatever it has.
+            changes: New values of ``max_trials``, ``max_broken`` or ``metadata``.
+
+        Raises:
+            StaleRevisionError: it has another revision; nothing was changed.
+        """
+        self._require_writable()
+        unknown = sorted(changes.keys() - {"max_trials", "max_broken", "metadata"})
+        if unknown:
+            raise UsageError("cannot be changed", hint="create a new version", fields=unknown)
+        for limit_name in changes.keys() & {"max_trials", "max_broken"}:
+            _check_limit(limit_name, changes[limit_name])
+        if "metadata" in changes:
+            changes["metadata"] = pack_dict(changes["metadata"], "metadata")
+        experiment = self.experiment(name, version)
+        fields = {"id": experiment.id, "revision": revision, "config": changes}
+        outcome = self._catalog.execute(Draft("update_experiment", fields))[-1]
+        self._check(outcome.reason, outcome.value)
+        with self._catalog.view(refresh=False) as catalog:
+            return self._open_experiment(catalog.experiments[experiment.id])
+
+    def drop_experiment(self, name: str, version: int | None = None) -> None:
+        """Remove an experiment from the store. Its name is free again; its id and its folder are never used again.
+
+        The files stay where they are until a later clean-up.
+        """
+        self._require_writable()
+        experiment = self.experiment(name, version)
+        outcome = self._catalog.execute(Draft("drop_experiment", {"id": experiment.id}))[-1]
+        self._check(outcome.reason, outcome.value)
+        self._ledgers.pop(experiment.id, None)
+
+    def _open_experiment(self, entry: ExperimentEntry) -> Experiment:
+        ledger = self._ledgers.get(entry.id)
+        if ledger is None:
+            ledger = self._ledgers[entry.id] = ledger_of(self._session, entry)
+        ledger.entry = entry
+        return Experiment(ledger)
+
+    # Configurations and documents
+
+    def intern(self, params: Mapping[str, Any]) -> int:
+        """The small integer that stands for these parameters in the whole store: 1, 2, 3 ….
+
+        Equal parameters have one id, whoever asks first.
+        """
+        return self.intern_many([params])[0]
+
+    def intern_many(self, params: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The small integers of several parameter sets, in one commit; none when all are known."""
+        hashes = [params_hash(item) for item in params]
+        with self._catalog.view(refresh=False) as catalog:
+            known = [catalog.configuration_ids.get(digest) for digest in hashes]
+        if None not in known:
+            return [number for number in known if number is not None]
+        self._require_writable()
+        packed = [pack_dict(item, "params") for item in params]
+        outcome = self._catalog.execute(Draft("intern", {"hashes": hashes, "params": packed}))[-1]
+        ids: list[int] = outcome.value
+        return ids
+
+    def configuration(self, number: int) -> dict[str, Any]:
+        """The parameters that `intern` gave a number to.
+
+        Raises:
+            ExperimentNotFoundError: no parameters have this number.
+        """
+        with self._catalog.view() as catalog:
+            packed = catalog.configurations.get(number)
+        if packed is None:
+            raise ExperimentNotFoundError("store has no such configuration", configuration=number)
+        return {name: unpack(value) for name, value in packed.items()}
+
+    def document(self, name: str) -> tuple[int, Any]:
+        """A named value of the store and its revision, ``(0, None)`` when it was never set."""
+        with self._catalog.view() as catalog:
+            revision, value = catalog.documents.get(check_name(name, "document"), (0, None))
+        return revision, unpack(value)
+
+    def set_document(self, name: str, value: Any, *, revision: int | None = None) -> int:
+        """Set a named value of the store and return its new revision; see `Experiment.set_document`."""
+        self._require_writable()
+        fields = {"name": check_name(name, "document"), "value": pack(value, name), "revision": revision}
+        outcome = self._catalog.execute(Draft("document", fields))[-1]
+        self._check(outcome.reason, outcome.value)
+        new: int = outcome.value
+        return new
+
+    # Queries
+
+    def snapshot(self, as_of: datetime | None = None) -> Snapshot:
+        """All experiments frozen as they are now, or as they were at an aware time."""
+        from trialstore.query.snapshot import Snapshot
+
+        experiments = self.experiments()
+        if as_of is not None:
+            moment = format_time(as_of)
+            there = [experiment for experiment in experiments if experiment._ledger.entry.created_at < moment]
+            return Snapshot(self._blobs, [e.snapshot(as_of).experiments[0] for e in there])
+        views = [experiment._ledger.snapshot() for experiment in experiments]
+        signature = tuple(
+            (view.id, view.seq, experiment._ledger.entry.revision)
+            for view, experiment in zip(views, experiments, strict=True)
+        )
+        if self._snapshot is None or self._snapshot[0] != signature:
+            self._snapshot = (signature, Snapshot(self._blobs, views))
+        return self._snapshot[1]
+
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        as_of: datetime | None = None,
+    ) -> Result:
+        """DuckDB SQL over the tables trials, params, metrics, telemetry, status, artifacts and experiments.
+
+        All tables show one snapshot, taken when this is called. NaN sorts above every number and null last.
+
+        Args:
+            query: Any DuckDB statement.
+            parameters: Values for ``?`` or ``$name`` in it.
+            as_of: Look at the store as it was at this aware time.
+
+        Returns:
+            The result, with ``.pl()``, ``.arrow()``, ``.df()``, ``.fetchall()``.
+
+        Raises:
+            QueryError: DuckDB's message, and the tables and columns there are.
+        """
+        snapshot = self.snapshot(as_of)
+        for name, other in self._attached.items():
+            snapshot.attach(other.snapshot(as_of), name)
+        return snapshot.sql(query, parameters)
+
+    def frame(self, table: str) -> pl.LazyFrame:
+        """One of the tables over all experiments, lazily."""
+        return self.snapshot().frame(table)
+
+    def attach(self, other: Store | str | os.PathLike[str], name: str, **options: Any) -> Store:
+        """Make another store's tables known to `sql` as ``name.trials`` and so on; returns that store.
+
+        Args:
+            other: A store, or where one is; it is then opened for reading.
+            name: The schema it appears under.
+            options: For `open`.
+        """
+        check_name(name, "schema")
+        store = other if isinstance(other, Store) else open(other, **{"mode": "r", **options})
+        self._attached[name] = store
+        return store
+
+    def compact(self, *, grace: timedelta = timedelta(hours=1)) -> dict[str, Compaction]:
+        """Merge many small parts into few large ones, in every experiment; returns what it did by experiment."""
+        self._require_writable()
+        return {experiment.name: experiment.compact(grace=grace) for experiment in self.experiments()}
+
+    def checkpoint(self) -> list[str]:
+        """Write the folded state of every journal into the store; returns the blobs' keys."""
+        self._require_writable()
+        return [self._catalog.checkpoint(), *(experiment.checkpoint() for experiment in self.experiments())]
+
+    def verify(self, *, fast: bool = False, progress: Callable[[str], None] | None = None) -> Verification:
+        """Read everything and list what is not as it was written; see `Experiment.verify`."""
+        from trialstore.maintenance.verify import verify_catalog
+
+        report = verify_catalog(self._stored_catalog, fast=fast)
+        if report.ok or self._catalog_is_readable():
+            for experiment in self.experiments():
+                report.merge(experiment.verify(fast=fast, progress=_named(experiment, progress)))
+        return report
+
+    def vacuum(
+        self,
+        *,
+        grace: timedelta = timedelta(days=1),
+        dry_run: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> list[Waste]:
+        """Delete what nobody needs any more and return it, each with the reason; see `Experiment.vacuum`.
+
+        Also the folders of experiments that were dropped longer than `grace` ago.
+        """
+        from trialstore.maintenance.vacuum import Vacuum
+        from trialstore.maintenance.waste import time_of
+
+        if not dry_run:
+            self._require_writable()
+        now = time_of(self._blobs, writable=not dry_run)
+        run = Vacuum(self._blobs, now, grace, dry_run, progress or (lambda step: None), [])
+        for experiment in self.experiments():
+            run.found += experiment.vacuum(grace=grace, dry_run=dry_run, progress=_named(experiment, progress))
+        run.store(self._catalog)
+        run.journal(self._stored_catalog)
+        return run.found
+
+    def repair(
+        self,
+        *,
+        grace: timedelta = timedelta(days=1),
+        fast: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> Repair:
+        """Mend what can be mended, and tell what was done and what is still wrong; see `Experiment.repair`."""
+        from trialstore.maintenance.repair import Repair, mend_journal, repair_experiment
+
+        self._require_writable()
+        done = mend_journal(self._stored_catalog)
+        if self._catalog_is_readable():
+            for experiment in self.experiments():
+                ledger = experiment._ledger
+                tell = _named(experiment, progress)
+                done += repair_experiment(ledger.blobs, ledger.key, ledger.stored, ledger.journal, grace, tell)
+        return Repair(tuple(done), tuple(self.verify(fast=fast, progress=progress).problems))
+
+    @property
+    def _stored_catalog(self) -> StoredJournal[Catalog]:
+        return StoredJournal(self._blobs, "catalog", Catalog, self._session.retention_s)
+
+    def _catalog_is_readable(self) -> bool:
+        try:
+            with self._catalog.view():
+                return True
+        except (DamagedError, FormatTooNewError):
+            return False
+
+    def _require_writable(self) -> None:
+        if self._session.options.mode == "r":
+            raise ReadOnlyError("store was opened for reading", hint='open it with mode="rw"', url=self.url)
+
+    def _check(self, reason: str | None, facts: Any) -> None:
+        if reason == "stale revision":
+            raise StaleRevisionError("somebody changed it first", hint="read it again", **facts)
+        if reason == "no experiment":
+            raise ExperimentNotFoundError("experiment was dropped", **facts)
+        if reason is not None:
+            raise ConflictError(reason, **facts)
+
+
+def _named(experiment: Experiment, progress: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if progress is None else lambda step: progress(f"{experiment.name}: {step}")
+
+
+def _check_limit(name: str, limit: object) -> None:
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UsageError(f"{name} must be a whole number of at least 1, or None", limit=limit)
