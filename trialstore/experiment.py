@@ -25,22 +25,20 @@ from trialstore.model.times import format_time
 from trialstore.registering import register, trial_bodies, trial_body
 from trialstore.stats import BROKEN, ExperimentStats
 from trialstore.trial import Trial
+from trialstore.upkeep import Maintained, Upkeep
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
     from trialstore.maintenance.compact import Compaction
-    from trialstore.maintenance.repair import Repair
-    from trialstore.maintenance.verify import Verification
-    from trialstore.maintenance.waste import Waste
     from trialstore.query.result import Result
     from trialstore.query.snapshot import Snapshot
 
 __all__ = ["Experiment"]
 
 
-class Experiment:
+class Experiment(Maintained):
     """A named set of trials with one parameter space and one list of metrics.
 
     `Store.create_experiment` and `Store.experiment` give one. It may be used from many threads, and pickled.
@@ -426,79 +424,15 @@ class Experiment:
 
     def compact(self, *, grace: timedelta = timedelta(hours=1), progress: Any = None) -> Compaction:
         """Merge many small parts into few large ones; see `trialstore.maintenance.compact.compact`."""
-        from trialstore.maintenance.compact import compact
-
-        self._ledger.require_writable()
-        self._ledger.commit_buffered()
-        return compact(self._ledger.blobs, self._ledger.key, self._ledger.journal, grace=grace, progress=progress)
+        return self._upkeep.compact(grace, progress)[0]
 
     def checkpoint(self) -> str:
         """Write the folded state into the store, so that nobody folds what is before; returns the blob's key."""
-        self._ledger.require_writable()
-        self._ledger.commit_buffered()
-        return self._ledger.journal.checkpoint()
+        return self._upkeep.checkpoint()[0]
 
-    def verify(self, *, fast: bool = False, progress: Callable[[str], None] | None = None) -> Verification:
-        """Read all that the experiment has and list what is not as it was written; never writes.
-
-        Args:
-            fast: Look at existence and sizes alone.
-            progress: Told what is checked next.
-        """
-        from trialstore.maintenance.verify import verify_experiment
-
-        ledger = self._ledger
-        return verify_experiment(
-            ledger.blobs, ledger.key, ledger.stored, ledger.stored.open(), fast=fast, progress=progress
-        )
-
-    def vacuum(
-        self,
-        *,
-        grace: timedelta = timedelta(days=1),
-        dry_run: bool = False,
-        progress: Callable[[str], None] | None = None,
-    ) -> list[Waste]:
-        """Delete what nobody needs any more and return it, each with the reason; safe beside live writers and readers.
-
-        Args:
-            grace: How old it must be; two hours at least where a writer may still be at work on it. Commits are kept
-                for the store's retention, whatever this is.
-            dry_run: Only list it.
-            progress: Told what is looked at next.
-        """
-        from trialstore.maintenance.vacuum import Vacuum
-        from trialstore.maintenance.waste import time_of
-
-        ledger = self._ledger
-        if not dry_run:
-            ledger.require_writable()
-            ledger.commit_buffered()
-        now = time_of(ledger.blobs, writable=not dry_run)
-        run = Vacuum(ledger.blobs, now, grace, dry_run, progress or (lambda step: None), [])
-        run.experiment(ledger.key, ledger.stored, ledger.journal)
-        return run.found
-
-    def repair(
-        self,
-        *,
-        grace: timedelta = timedelta(days=1),
-        fast: bool = False,
-        progress: Callable[[str], None] | None = None,
-    ) -> Repair:
-        """Mend what can be mended, and tell what was done and what is still wrong; safe beside live writers.
-
-        Args:
-            grace: How old a part must be that was written and never announced, to be taken in or removed.
-            fast: Look at existence and sizes alone for what is still wrong.
-            progress: Told what is looked at next.
-        """
-        from trialstore.maintenance.repair import Repair, repair_experiment
-
-        ledger = self._ledger
-        ledger.require_writable()
-        done = repair_experiment(ledger.blobs, ledger.key, ledger.stored, ledger.journal, grace, progress)
-        return Repair(tuple(done), tuple(self.verify(fast=fast, progress=progress).problems))
+    @property
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(self._ledger.session, lambda: [self._ledger])
 
 
 def _column(name: str) -> pl.Expr:

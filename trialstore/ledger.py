@@ -21,7 +21,6 @@ from trialstore.model.errors import (
     ConflictError,
     DuplicateTrialError,
     LostTrialError,
-    ReadOnlyError,
     StaleRevisionError,
     TransitionError,
     TrialNotFoundError,
@@ -94,8 +93,7 @@ class Ledger:
 
     def require_writable(self) -> None:
         """Refuse what a read-only store cannot do."""
-        if self.session.options.mode == "r":
-            raise ReadOnlyError("store was opened for reading", hint='open it with mode="rw"', url=self.blobs.url)
+        self.session.require_writable()
 
     def execute(self, *drafts: Draft) -> list[Outcome]:
         """Commit what is buffered, then the commands; durable when it returns."""

@@ -22,7 +22,7 @@ from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.resolve import BlobsSpec
 from trialstore.journal.retention import RETENTION_S
 from trialstore.journal.session import SessionId
-from trialstore.model.errors import BlobNotFoundError, TrialStoreError
+from trialstore.model.errors import BlobNotFoundError, ReadOnlyError, TrialStoreError
 from trialstore.model.record import TrialRecord
 from trialstore.model.times import now_text, parse_time
 
@@ -166,6 +166,11 @@ class Session:
             with _entering:
                 if self._process != os.getpid():
                     self._reset()
+
+    def require_writable(self) -> None:
+        """Refuse what a store that was opened for reading cannot do."""
+        if self.options.mode == "r":
+            raise ReadOnlyError("store was opened for reading", hint='open it with mode="rw"', url=self.blobs.url)
 
     def writer(self, log: str, make: Callable[[], Any]) -> Any:
         """What writes to a log in this session's name, made when first asked for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,16 +17,12 @@ from trialstore.journal.catalog import Catalog, ExperimentEntry
 from trialstore.journal.checkpoint import Checkpoints
 from trialstore.journal.journal import Draft, Journal
 from trialstore.journal.log import Log
-from trialstore.journal.stored import StoredJournal
 from trialstore.ledger import Ledger, ledger_of
 from trialstore.model.codec import pack, pack_dict, unpack
 from trialstore.model.errors import (
     ConflictError,
-    DamagedError,
     DuplicateExperimentError,
     ExperimentNotFoundError,
-    FormatTooNewError,
-    ReadOnlyError,
     StaleRevisionError,
     UsageError,
     nearest,
@@ -36,14 +32,12 @@ from trialstore.model.metric import Metric, problems_of
 from trialstore.model.space import Dimension, Space
 from trialstore.model.times import format_time, parse_time
 from trialstore.session import Options, Session
+from trialstore.upkeep import Maintained, Upkeep
 
 if TYPE_CHECKING:
     import polars as pl
 
     from trialstore.maintenance.compact import Compaction
-    from trialstore.maintenance.repair import Repair
-    from trialstore.maintenance.verify import Verification
-    from trialstore.maintenance.waste import Waste
     from trialstore.query.result import Result
     from trialstore.query.snapshot import Snapshot
 
@@ -96,7 +90,7 @@ def open(  # noqa: A001 - `trialstore.open` is what users write
     return Store(Session(place, blobs, chosen, retention_s(about)), about)
 
 
-class Store:
+class Store(Maintained):
     """All experiments under one root, and SQL and frames over them. `open` gives one.
 
     Attributes:
@@ -194,7 +188,7 @@ class Store:
         Raises:
             DuplicateExperimentError: there is one of this name and version.
         """
-        self._require_writable()
+        self._session.require_writable()
         names = [metric.name for metric in metrics]
         if len(set(names)) < len(names):
             raise UsageError("two metrics have one name", metrics=names)
@@ -277,7 +271,7 @@ class Store:
         Raises:
             StaleRevisionError: it has another revision; nothing was changed.
         """
-        self._require_writable()
+        self._session.require_writable()
         unknown = sorted(changes.keys() - {"max_trials", "max_broken", "metadata"})
         if unknown:
             raise UsageError("cannot be changed", hint="create a new version", fields=unknown)
@@ -297,7 +291,7 @@ class Store:
 
         The files stay where they are until a later clean-up.
         """
-        self._require_writable()
+        self._session.require_writable()
         experiment = self.experiment(name, version)
         outcome = self._catalog.execute(Draft("drop_experiment", {"id": experiment.id}))[-1]
         self._check(outcome.reason, outcome.value)
@@ -326,7 +320,7 @@ class Store:
             known = [catalog.configuration_ids.get(digest) for digest in hashes]
         if None not in known:
             return [number for number in known if number is not None]
-        self._require_writable()
+        self._session.require_writable()
         packed = [pack_dict(item, "params") for item in params]
         outcome = self._catalog.execute(Draft("intern", {"hashes": hashes, "params": packed}))[-1]
         ids: list[int] = outcome.value
@@ -352,7 +346,7 @@ class Store:
 
     def set_document(self, name: str, value: Any, *, revision: int | None = None) -> int:
         """Set a named value of the store and return its new revision; see `Experiment.set_document`."""
-        self._require_writable()
+        self._session.require_writable()
         fields = {"name": check_name(name, "document"), "value": pack(value, name), "revision": revision}
         outcome = self._catalog.execute(Draft("document", fields))[-1]
         self._check(outcome.reason, outcome.value)
@@ -425,81 +419,17 @@ class Store:
 
     def compact(self, *, grace: timedelta = timedelta(hours=1)) -> dict[str, Compaction]:
         """Merge many small parts into few large ones, in every experiment; returns what it did by experiment."""
-        self._require_writable()
-        return {experiment.name: experiment.compact(grace=grace) for experiment in self.experiments()}
+        experiments = self.experiments()
+        done = Upkeep(self._session, lambda: [experiment._ledger for experiment in experiments]).compact(grace)
+        return {experiment.name: compaction for experiment, compaction in zip(experiments, done, strict=True)}
 
     def checkpoint(self) -> list[str]:
         """Write the folded state of every journal into the store; returns the blobs' keys."""
-        self._require_writable()
-        return [self._catalog.checkpoint(), *(experiment.checkpoint() for experiment in self.experiments())]
-
-    def verify(self, *, fast: bool = False, progress: Callable[[str], None] | None = None) -> Verification:
-        """Read everything and list what is not as it was written; see `Experiment.verify`."""
-        from trialstore.maintenance.verify import verify_catalog
-
-        report = verify_catalog(self._stored_catalog, fast=fast)
-        if report.ok or self._catalog_is_readable():
-            for experiment in self.experiments():
-                report.merge(experiment.verify(fast=fast, progress=_named(experiment, progress)))
-        return report
-
-    def vacuum(
-        self,
-        *,
-        grace: timedelta = timedelta(days=1),
-        dry_run: bool = False,
-        progress: Callable[[str], None] | None = None,
-    ) -> list[Waste]:
-        """Delete what nobody needs any more and return it, each with the reason; see `Experiment.vacuum`.
-
-        Also the folders of experiments that were dropped longer than `grace` ago.
-        """
-        from trialstore.maintenance.vacuum import Vacuum
-        from trialstore.maintenance.waste import time_of
-
-        if not dry_run:
-            self._require_writable()
-        now = time_of(self._blobs, writable=not dry_run)
-        run = Vacuum(self._blobs, now, grace, dry_run, progress or (lambda step: None), [])
-        for experiment in self.experiments():
-            run.found += experiment.vacuum(grace=grace, dry_run=dry_run, progress=_named(experiment, progress))
-        run.store(self._catalog)
-        run.journal(self._stored_catalog)
-        return run.found
-
-    def repair(
-        self,
-        *,
-        grace: timedelta = timedelta(days=1),
-        fast: bool = False,
-        progress: Callable[[str], None] | None = None,
-    ) -> Repair:
-        """Mend what can be mended, and tell what was done and what is still wrong; see `Experiment.repair`."""
-        from trialstore.maintenance.repair import Repair, mend_journal, repair_experiment
-
-        self._require_writable()
-        done = mend_journal(self._stored_catalog)
-        if self._catalog_is_readable():
-            for experiment in self.experiments():
-                ledger = experiment._ledger
-                tell = _named(experiment, progress)
-                done += repair_experiment(ledger.blobs, ledger.key, ledger.stored, ledger.journal, grace, tell)
-        return Repair(tuple(done), tuple(self.verify(fast=fast, progress=progress).problems))
+        return self._upkeep.checkpoint()
 
     @property
-    def _stored_catalog(self) -> StoredJournal[Catalog]:
-        return StoredJournal(self._blobs, "catalog", Catalog, self._session.retention_s)
-
-    def _catalog_is_readable(self) -> bool:
-        try:
-            with self._catalog.view():
-                return True
-        except (DamagedError, FormatTooNewError):
-            return False
-
-    def _require_writable(self) -> None:
-        if self._session.options.mode == "r":
-            raise ReadOnlyError("store was opened for reading", hint='open it with mode="rw"', url=self.url)
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(self._session, lambda: [experiment._ledger for experiment in self.experiments()], self._catalog)
 
     def _check(self, reason: str | None, facts: Any) -> None:
         if reason == "stale revision":
@@ -508,10 +438,6 @@ class Store:
             raise ExperimentNotFoundError("experiment was dropped", **facts)
         if reason is not None:
             raise ConflictError(reason, **facts)
-
-
-def _named(experiment: Experiment, progress: Callable[[str], None] | None) -> Callable[[str], None] | None:
-    return None if progress is None else lambda step: progress(f"{experiment.name}: {step}")
 
 
 def _check_limit(name: str, limit: object) -> None:

@@ -6,21 +6,18 @@ from typing import Annotated
 
 import typer
 
-from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store, parse_duration
-from trialstore.cli.upkeep import Grace, OneExperiment, chosen, telling
+from trialstore.cli.options import parse_duration
+from trialstore.cli.upkeep import Grace, Target, on_target
 from trialstore.cli.verify import print_problems
 
 __all__ = ["repair"]
 
 
+@on_target
 def repair(
-    url: Url,
-    experiment: OneExperiment = None,
-    version: ExperimentVersion = None,
+    target: Target,
     grace: Grace = "1d",
     fast: Annotated[bool, typer.Option("--fast", help="Afterwards look at names and sizes alone.")] = False,
-    storage_option: StorageOptions = None,
-    as_json: AsJson = False,
 ) -> None:
     """Mend what can be mended, and say what was done. Exit code 1 when something is still wrong.
 
@@ -29,9 +26,9 @@ def repair(
     Example: trialstore repair results
     """
     keep = parse_duration(grace)
-    with open_store(url, storage_option, writable=True) as store, telling("repairing") as tell:
-        result = chosen(store, experiment, version).repair(grace=keep, fast=fast, progress=tell)
-    if as_json:
+    with target.opened("repairing") as (chosen, tell):
+        result = chosen.repair(grace=keep, fast=fast, progress=tell)
+    if target.as_json:
         from dataclasses import asdict
 
         from trialstore.cli.exact import dumps

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
+
+from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store
 
 if TYPE_CHECKING:
     from trialstore.experiment import Experiment
     from trialstore.store import Store
 
-__all__ = ["Grace", "OneExperiment", "chosen", "telling"]
+__all__ = ["Grace", "Target", "on_target"]
 
 _CELLS = 60
+_Own = ParamSpec("_Own")
 
 OneExperiment = Annotated[
     str | None, typer.Argument(show_default=False, help="Only this one; the whole store if not given.")
@@ -24,21 +29,49 @@ Grace = Annotated[
 ]
 
 
-def chosen(store: Store, experiment: str | None, version: int | None) -> Store | Experiment:
-    """What the command is about.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command is about, and how it answers."""
 
-    Raises:
-        typer.BadParameter: a version without an experiment.
-    """
-    if experiment is None:
-        if version is not None:
-            raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
-        return store
-    return store.experiment(experiment, version)
+    url: Url
+    experiment: OneExperiment = None
+    version: ExperimentVersion = None
+    storage_option: StorageOptions = None
+    as_json: AsJson = False
+
+    @contextmanager
+    def opened(self, verb: str, *, writable: bool = True) -> Iterator[tuple[Store | Experiment, Callable[[str], None]]]:
+        """The store or the experiment, and a progress view on the terminal that is told what is done next.
+
+        Raises:
+            typer.BadParameter: a version without an experiment.
+        """
+        with open_store(self.url, self.storage_option, writable=writable) as store, _telling(verb) as tell:
+            if self.experiment is not None:
+                yield store.experiment(self.experiment, self.version), tell
+            elif self.version is None:
+                yield store, tell
+            else:
+                raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
+
+
+def on_target(command: Callable[Concatenate[Target, _Own], None]) -> Callable[..., None]:
+    """A command line of its own for a function whose first argument is a `Target`: the target's options, then its."""
+    shared = list(inspect.signature(Target, eval_str=True).parameters.values())
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+    def run(**given: Any) -> None:
+        target = Target(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(target, **given)  # type: ignore[call-arg]
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*shared, *own)]
+    run.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    return run
 
 
 @contextmanager
-def telling(verb: str) -> Iterator[Callable[[str], None]]:
+def _telling(verb: str) -> Iterator[Callable[[str], None]]:
     """A progress view on the terminal while the block runs; the block tells what it does next."""
     from rich.markup import escape
 

@@ -6,20 +6,17 @@ from typing import Annotated
 
 import typer
 
-from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store, parse_duration
-from trialstore.cli.upkeep import Grace, OneExperiment, chosen, telling
+from trialstore.cli.options import parse_duration
+from trialstore.cli.upkeep import Grace, Target, on_target
 
 __all__ = ["vacuum"]
 
 
+@on_target
 def vacuum(
-    url: Url,
-    experiment: OneExperiment = None,
-    version: ExperimentVersion = None,
+    target: Target,
     grace: Grace = "1d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted, and why.")] = False,
-    storage_option: StorageOptions = None,
-    as_json: AsJson = False,
 ) -> None:
     """Delete files that nobody needs any more, and say why of each.
 
@@ -28,9 +25,9 @@ def vacuum(
     Example: trialstore vacuum results --dry-run
     """
     keep = parse_duration(grace)
-    with open_store(url, storage_option, writable=not dry_run) as store, telling("vacuuming") as tell:
-        found = chosen(store, experiment, version).vacuum(grace=keep, dry_run=dry_run, progress=tell)
-    if as_json:
+    with target.opened("vacuuming", writable=not dry_run) as (chosen, tell):
+        found = chosen.vacuum(grace=keep, dry_run=dry_run, progress=tell)
+    if target.as_json:
         from dataclasses import asdict
 
         from trialstore.cli.exact import dumps

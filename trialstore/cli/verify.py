@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store
-from trialstore.cli.upkeep import OneExperiment, chosen, telling
+from trialstore.cli.upkeep import Target, on_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["print_problems", "verify"]
 
 
+@on_target
 def verify(
-    url: Url,
-    experiment: OneExperiment = None,
-    version: ExperimentVersion = None,
+    target: Target,
     fast: Annotated[bool, typer.Option("--fast", help="Look at names and sizes alone; read no data.")] = False,
-    storage_option: StorageOptions = None,
-    as_json: AsJson = False,
 ) -> None:
     """Read everything and list what is not as it was written. Exit code 1 when there is something.
 
@@ -33,9 +29,9 @@ def verify(
 
     Example: trialstore verify results --fast
     """
-    with open_store(url, storage_option) as store, telling("verifying") as tell:
-        report = chosen(store, experiment, version).verify(fast=fast, progress=tell)
-    if as_json:
+    with target.opened("verifying", writable=False) as (chosen, tell):
+        report = chosen.verify(fast=fast, progress=tell)
+    if target.as_json:
         from dataclasses import asdict
 
         from trialstore.cli.exact import dumps
