@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import polars as pl
 import pytest
 
 import trialstore as ts
+from tests.support.elsewhere import in_a_fresh_interpreter
 from tests.support.small import files, small_store
 from trialstore.model.errors import DamagedError
 
@@ -306,27 +308,19 @@ def reachable(copy: Path) -> Iterator[Path]:
 _NOBODY = 65534
 
 
-def without_rights(act: Callable[[], object]) -> str:
-    """What comes of it in a forked process without the rights of the superuser: the error's type, or nothing."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = ""
-        try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(_NOBODY)
-                os.setuid(_NOBODY)
-            act()
-        except BaseException as error:
-            said = type(error).__name__
-        os.write(writer, said.encode())
-        os._exit(0)
-    os.close(writer)
-    with open(reader) as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
-    return said
+def _without_rights(folder: Path) -> str:
+    """What comes of a registration without the rights of the superuser: the error's type, or nothing."""
+    with tempfile.TemporaryDirectory() as elsewhere:  # whatever is imported late is imported while it may be read
+        small_store(Path(elsewhere) / "store").close()
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+    try:
+        ts.open(folder).experiment("tune").register_trial({"lr": 0.5})
+    except Exception as error:
+        return type(error).__name__
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -336,17 +330,14 @@ def without_rights(act: Callable[[], object]) -> str:
 def test_permission_withdrawn_is_told_and_given_back_all_is_there(
     reachable: Path, expected: dict[str, Any], folder: str, mode: int
 ) -> None:
-    def write() -> None:
-        ts.open(reachable).experiment("tune").register_trial({"lr": 0.5})
-
     withdrawn = reachable / folder
     before = withdrawn.stat().st_mode
     os.chmod(withdrawn, mode)
     try:
-        assert without_rights(write) == "AccessDeniedError"
+        assert in_a_fresh_interpreter(_without_rights, reachable) == "AccessDeniedError"
     finally:
         os.chmod(withdrawn, before)
     assert facts(reachable) == expected
     assert problems(reachable) == []
-    assert without_rights(write) == ""
+    assert in_a_fresh_interpreter(_without_rights, reachable) == ""
     assert len(ts.open(reachable, mode="r").experiment("tune")) == len(expected["tables"]["trials"]) + 1

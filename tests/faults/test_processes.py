@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 
 import trialstore as ts
+from tests.support.elsewhere import in_a_fork, in_a_fresh_interpreter
 from tests.support.workers import (
     count_up,
     finish_and_tell,
@@ -29,10 +30,8 @@ from tests.support.workers import (
     work,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-FORK = multiprocessing.get_context("fork")
 SPAWN = multiprocessing.get_context("spawn")
+forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 DEADLINE_S = 60.0
 
 
@@ -105,17 +104,23 @@ def check_whole(experiment: ts.Experiment, trials: int) -> None:
     assert reports["trial"].to_list() == list(range(trials))
 
 
-@pytest.mark.parametrize("context", [FORK, SPAWN], ids=["fork", "spawn"])
-def test_processes_share_the_trials_without_overlap(folder: str, context: Any) -> None:
+def _share(folder: str, method: str) -> list[tuple[int, int]]:
     experiment = created(folder, 60)
-    with ProcessPoolExecutor(4, mp_context=context) as pool:
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context(method)) as pool:
         done = [pair for result in pool.map(work, [folder] * 4) for pair in result]
-    assert sorted(done) == [(number, 1) for number in range(60)]
     check_whole(experiment, 60)
+    return done
+
+
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=forks), "spawn"])
+def test_processes_share_the_trials_without_overlap(folder: str, method: str) -> None:
+    done = in_a_fresh_interpreter(_share, folder, method)
+    assert sorted(done) == [(number, 1) for number in range(60)]
+    check_whole(ts.open(folder, mode="r")["tune"], 60)
 
 
 def test_processes_that_create_register_and_claim_at_once(folder: str) -> None:
-    with ProcessPoolExecutor(4, mp_context=FORK) as pool:
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
         results = list(pool.map(register_and_work, [folder] * 4, range(4), [15] * 4))
     assert sorted(number for numbers, _ in results for number in numbers) == list(range(60))
     assert sorted(pair for _, done in results for pair in done) == [(number, 1) for number in range(60)]
@@ -128,7 +133,7 @@ def test_processes_that_create_register_and_claim_at_once(folder: str) -> None:
 
 def test_compare_and_set_counts_every_step_of_every_process(folder: str) -> None:
     ts.open(folder).close()
-    with ProcessPoolExecutor(3, mp_context=FORK) as pool:
+    with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
         written = [value for result in pool.map(count_up, [folder] * 3, ["n"] * 3, [15] * 3) for value in result]
     assert sorted(written) == list(range(1, 46))
     assert ts.open(folder, mode="r").document("n") == (45, 45)
@@ -136,7 +141,7 @@ def test_compare_and_set_counts_every_step_of_every_process(folder: str) -> None
 
 def test_flushes_and_compactions_beside_workers(folder: str) -> None:
     experiment = created(folder, 80)
-    with ProcessPoolExecutor(2, mp_context=FORK) as pool:
+    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
         workers = [pool.submit(work, folder, durability="process") for _ in range(2)]
         rounds = 0
         while not all(worker.done() for worker in workers) or rounds < 3:
@@ -202,25 +207,12 @@ def test_what_a_trial_logged_is_durable_when_it_ends_whichever_thread_commits(fo
 # Forks and pickles
 
 
-def in_a_fork(run: Callable[[], Any]) -> Any:
-    """What a forked child of this very process gives back."""
-    mine, theirs = FORK.Pipe()
-
-    def child() -> None:
-        try:
-            theirs.send(("ok", run()))
-        except BaseException as error:
-            theirs.send(("error", repr(error)))
-
-    process = FORK.Process(target=child)
-    process.start()
-    kind, value = mine.recv() if mine.poll(DEADLINE_S) else ("error", "no answer")
-    process.join(DEADLINE_S)
-    assert kind == "ok", value
-    return value
-
-
+@forks
 def test_a_forked_child_has_a_session_of_its_own(folder: str) -> None:
+    in_a_fresh_interpreter(_sessions_on_both_sides_of_a_fork, folder)
+
+
+def _sessions_on_both_sides_of_a_fork(folder: str) -> None:
     experiment = created(folder, 3)
     parent = experiment.reserve_trial()
     assert parent is not None
@@ -249,7 +241,12 @@ def test_a_forked_child_has_a_session_of_its_own(folder: str) -> None:
     assert steps.select("trial", "value").rows() == [(0, 0.5), (1, 1.5)]
 
 
+@forks
 def test_a_fork_while_threads_are_busy_never_hangs_or_doubles(folder: str) -> None:
+    in_a_fresh_interpreter(_forks_of_busy_threads, folder)
+
+
+def _forks_of_busy_threads(folder: str) -> None:
     experiment = created(folder, 10, durability="process")
     stop = threading.Event()
     done: list[int] = []
@@ -273,10 +270,12 @@ def test_a_fork_while_threads_are_busy_never_hangs_or_doubles(folder: str) -> No
     def child() -> list[int]:
         return [one_more() for _ in range(3)]
 
-    theirs = [number for _ in range(6) for number in in_a_fork(child)]
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        theirs = [number for _ in range(6) for number in in_a_fork(child)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     experiment._ledger.commit_buffered()
     finished = experiment.history().filter(pl.col("status") == "SUCCEEDED").sort("trial").collect()
     assert finished["trial"].to_list() == sorted(done + theirs)
@@ -320,8 +319,8 @@ def test_a_trial_of_a_killed_worker_is_finished_by_another(folder: str) -> None:
     experiment = created(folder, 2, lease_s=1.5)
     mine = experiment.reserve_trial()
     assert mine is not None
-    receiver, sender = FORK.Pipe()
-    victim = FORK.Process(target=hold_a_trial, args=(folder, 1.5, sender))
+    receiver, sender = SPAWN.Pipe()
+    victim = SPAWN.Process(target=hold_a_trial, args=(folder, 1.5, sender))
     victim.start()
     assert receiver.poll(DEADLINE_S)
     _, number, attempt = receiver.recv()
@@ -347,9 +346,9 @@ def test_nothing_that_was_acknowledged_before_a_kill_is_lost(folder: str, acknow
     experiment = created(folder, 100)
     pipes, victims = [], []
     for _ in range(2):
-        receiver, sender = FORK.Pipe()
+        receiver, sender = SPAWN.Pipe()
         pipes.append(receiver)
-        victims.append(FORK.Process(target=finish_and_tell, args=(folder, sender)))
+        victims.append(SPAWN.Process(target=finish_and_tell, args=(folder, sender)))
         victims[-1].start()
         sender.close()
     told = []

@@ -14,6 +14,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
+from tests.support.elsewhere import in_a_fork, in_a_fresh_interpreter
 from tests.support.s3 import S3Server
 from tests.unit.test_blobs_faults import s3
 from trialstore.blobs.remote import RemoteBlobs
@@ -262,15 +263,9 @@ class TestOnServers:
         with pytest.raises(UsageError, match="storage options"):
             blobs.create("a", b"1")
 
-    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
     def test_a_forked_child_connects_for_itself(self, s3_url: tuple[str, dict[str, Any]]) -> None:
-        blobs = RemoteBlobs(*s3_url)
-        assert blobs.create("parent", b"1")
-        child = multiprocessing.get_context("fork").Process(target=_write_in_child, args=(blobs,))
-        child.start()
-        child.join(60)
-        assert child.exitcode == 0
-        assert blobs.read_many(["child", "many"]) == [b"1", b"many"]
+        assert in_a_fresh_interpreter(_write_in_parent_and_child, *s3_url) == [b"1", b"many"]
 
     def test_engines_have_an_instance_of_their_own(self, s3_url: tuple[str, dict[str, Any]]) -> None:
         blobs = RemoteBlobs(*s3_url)
@@ -315,6 +310,13 @@ class _Telling(random.Random):
     def uniform(self, a: float, b: float) -> float:
         self._drawn.set()
         return super().uniform(a, b)
+
+
+def _write_in_parent_and_child(url: str, options: dict[str, Any]) -> list[bytes | None]:
+    blobs = RemoteBlobs(url, options)
+    assert blobs.create("parent", b"1")
+    in_a_fork(lambda: _write_in_child(blobs))
+    return blobs.read_many(["child", "many"])
 
 
 def _write_in_child(blobs: RemoteBlobs) -> None:
