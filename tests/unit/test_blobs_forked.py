@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
+import sys
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.elsewhere import in_a_fork, in_a_fresh_interpreter
+from trialstore.blobs.guard import FolderGuards
 from trialstore.blobs.remote import RemoteBlobs
 
 pytestmark = pytest.mark.skipif(
@@ -42,3 +48,36 @@ def _fork_thrice(url: str, options: dict[str, Any]) -> list[bool]:
 
 def test_the_parent_goes_on_when_a_child_drops_its_client(bucket_url: tuple[str, dict[str, Any]]) -> None:
     assert in_a_fresh_interpreter(_fork_thrice, *bucket_url) == [True] * 3
+
+
+def _fork_beside_busy_guards(folder: str) -> list[str]:
+    """The lock files that the children of forks found open, while threads of their parent took locks and left them."""
+    guards = FolderGuards(folder)
+    stop = threading.Event()
+
+    def take_and_leave(name: str) -> None:
+        while not stop.is_set():
+            with guards.hold(name, 0.0):
+                pass
+
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(3) as pool:
+        for name in ("a", "b", "a"):
+            pool.submit(take_and_leave, name)
+        try:
+            return [path for _ in range(100) for path in in_a_fork(lambda: _open_below(folder))]
+        finally:
+            stop.set()
+
+
+def _open_below(folder: str) -> list[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [path for path in found if path.startswith(folder)]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system does not say what is open")
+def test_a_child_keeps_no_lock_of_its_parent_whenever_the_fork_happens(tmp_path: Path) -> None:
+    assert in_a_fresh_interpreter(_fork_beside_busy_guards, str(tmp_path.resolve())) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import AbstractContextManager
 from random import uniform
@@ -20,6 +21,9 @@ _PAUSE_S = 0.0002
 
 _held: set[int] = set()
 """Descriptors of locks held by this process. A forked child closes its copies, which would keep the lock."""
+
+_changing = threading.Lock()
+"""Held while a descriptor is open and not in `_held`, or the other way about: no fork happens in between."""
 
 
 class FolderGuards:
@@ -49,18 +53,16 @@ class FolderGuards:
             path = self._paths[name] = f"{self._folder}/{escape(name)}"
         try:
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                fd = _open(path)
             except FileNotFoundError:
                 os.makedirs(self._folder, exist_ok=True)
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                fd = _open(path)
         except OSError:
             return None, True
-        _held.add(fd)
         locked = _lock(fd, patience_s)
         if locked:
             return fd, True
-        _held.discard(fd)
-        os.close(fd)
+        _close(fd)
         return None, locked is None
 
 
@@ -80,9 +82,22 @@ class _Hold:
         return free
 
     def __exit__(self, *_: object) -> None:
-        if self._fd is not None and self._fd in _held:
-            _held.discard(self._fd)
-            os.close(self._fd)
+        if self._fd is not None:
+            _close(self._fd)
+
+
+def _open(path: str) -> int:
+    with _changing:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        _held.add(fd)
+    return fd
+
+
+def _close(fd: int) -> None:
+    with _changing:
+        if fd in _held:  # not in a child of a fork inside the with-block
+            _held.discard(fd)
+            os.close(fd)
 
 
 def _lock(fd: int, patience_s: float) -> bool | None:
@@ -104,7 +119,8 @@ def _forget_held() -> None:
     for fd in list(_held):
         os.close(fd)
     _held.clear()
+    _changing.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_held)
+    os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_forget_held)
