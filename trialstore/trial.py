@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import traceback as tracebacks
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from trialstore.artifacts.store import Artifact, load, put
+from trialstore.artifacts.store import Artifact
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
-from trialstore.model.codec import pack, pack_dict, plain
-from trialstore.model.errors import (
-    ArtifactNotFoundError,
-    InvalidMetricsError,
-    InvalidTimeError,
-    LostTrialError,
-    TransitionError,
-    TrialNotFoundError,
-    UsageError,
-    nearest,
-)
-from trialstore.model.identity import check_name
+from trialstore.life import ending, keeping, running, samples
+from trialstore.life.held import Held
+from trialstore.model.codec import pack_dict
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
-from trialstore.model.times import format_time, now_text, parse_time
+from trialstore.model.times import parse_time
 from trialstore.report import Report
 
 if TYPE_CHECKING:
@@ -35,8 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Trial"]
-
-_BATCH = 256
 
 
 class Trial:
@@ -54,103 +42,112 @@ class Trial:
     """
 
     def __init__(self, ledger: Ledger, metrics: Sequence[Metric], record: TrialRecord, owned: bool = False) -> None:
-        self._ledger = ledger
-        self._declared = tuple(metrics)
-        self._record = record
-        self._owned = owned
-        self._stored: dict[str, Artifact] = {}
-        self._params = MappingProxyType(record.params)
-        self.exception: BaseException | str | None = record.exception
-        self.traceback: str | None = record.traceback
-        if owned:
-            ledger.session.hold(ledger.key)
+        self._held = Held(ledger, metrics, record, owned)
 
     # What is known
 
     @property
     def experiment(self) -> str:
         """Name of the experiment."""
-        return self._ledger.entry.name
+        return self._held.ledger.entry.name
 
     @property
     def number(self) -> int:
         """0, 1, 2 … in the experiment."""
-        return self._record.number
+        return self._held.record.number
 
     @property
     def id(self) -> str:
         """Hash of the parameters, 32 hexadecimal digits."""
-        return self._record.id
+        return self._held.record.id
 
     @property
     def name(self) -> str:
         """The name it was registered with, or one made of the experiment's name and the number."""
-        return self._record.name or f"{self.experiment}-{self.number}"
+        return self._held.record.name or f"{self.experiment}-{self.number}"
 
     @property
     def params(self) -> Mapping[str, Any]:
         """The parameters, read-only, in the order they were given."""
-        return self._params
+        return self._held.params
 
     @property
     def status(self) -> Status:
         """The status as this object last knew it; `refresh` looks again."""
-        return self._record.status
+        return self._held.record.status
 
     @property
     def attempt(self) -> int:
         """How often the trial was claimed; the attempt that this object speaks for."""
-        return self._record.attempt
+        return self._held.record.attempt
 
     @property
     def seed(self) -> int | None:
         """The seed it was registered with."""
-        return self._record.seed
+        return self._held.record.seed
 
     @property
     def fidelity(self) -> Mapping[str, Any] | None:
         """How much effort it is meant to spend."""
-        return self._record.fidelity
+        return self._held.record.fidelity
 
     @property
     def metrics(self) -> Mapping[str, Any]:
         """Final values by name; empty until it has ended."""
-        return MappingProxyType(self._record.metrics)
+        return MappingProxyType(self._held.record.metrics)
 
     @property
     def attributes(self) -> Mapping[str, Any]:
         """What was annotated."""
-        return MappingProxyType(self._record.attributes or {})
+        return MappingProxyType(self._held.record.attributes or {})
+
+    @property
+    def exception(self) -> BaseException | str | None:
+        """What was raised in `begin` or given to `crashed`; its text once it comes from the store."""
+        return self._held.exception
+
+    @exception.setter
+    def exception(self, error: BaseException | str | None) -> None:
+        self._held.exception = error
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of `exception` as text."""
+        return self._held.traceback
+
+    @traceback.setter
+    def traceback(self, text: str | None) -> None:
+        self._held.traceback = text
 
     @property
     def attempts(self) -> Sequence[Mapping[str, Any]]:
         """Attempts that ended without finishing the trial, with late results where there were any."""
-        return tuple(self._record.attempts)
+        return tuple(self._held.record.attempts)
 
     @property
     def worker(self) -> str | None:
         """Host and process that ran it."""
-        return self._record.worker
+        return self._held.record.worker
 
     @property
     def parent(self) -> int | None:
         """Number of the trial that this one was made from."""
-        return self._record.parent
+        return self._held.record.parent
 
     @property
     def submitted_at(self) -> datetime:
         """When it was registered, aware UTC."""
-        return parse_time(self._record.submitted_at)
+        return parse_time(self._held.record.submitted_at)
 
     @property
     def started_at(self) -> datetime | None:
         """When the present attempt was claimed."""
-        return None if self._record.started_at is None else parse_time(self._record.started_at)
+        return None if self._held.record.started_at is None else parse_time(self._held.record.started_at)
 
     @property
     def ended_at(self) -> datetime | None:
         """When it ended."""
-        return None if self._record.ended_at is None else parse_time(self._record.ended_at)
+        return None if self._held.record.ended_at is None else parse_time(self._held.record.ended_at)
 
     def __repr__(self) -> str:
         return f"<Trial {self.number} of {self.experiment!r}: {self.status.name}, params={dict(self.params)!r:.200}>"
@@ -164,20 +161,12 @@ class Trial:
         return hash(self._identity())
 
     def _identity(self) -> tuple[str, int, int]:
-        return self._ledger.blobs.url, self._ledger.entry.id, self.number
+        return self._held.ledger.blobs.url, self._held.ledger.entry.id, self.number
 
     def refresh(self) -> Trial:
         """Look at the store again; returns the trial itself."""
-        record = self._ledger.record(self.number)
-        if record is None:
-            raise TrialNotFoundError("trial is gone", experiment=self.experiment, trial=self.number)
-        self._become(record)
+        self._held.refresh()
         return self
-
-    def _become(self, record: TrialRecord) -> None:
-        self._record = record
-        self._params = MappingProxyType(record.params)
-        self.exception, self.traceback = record.exception, record.traceback
 
     # Running
 
@@ -191,44 +180,8 @@ class Trial:
 
         Source: AMLTK, `Trial.begin`.
         """
-        if not self.status.is_active:
-            self._claim()
-        try:
+        with running.begin(self._held):
             yield self
-        except Exception as error:
-            self.exception = error
-            self.traceback = "".join(tracebacks.format_exception(error))
-        except BaseException:
-            self.interrupt("interrupted")
-            raise
-
-    def _claim(self) -> None:
-        self._ledger.require_writable()
-        self._ledger.session.lease(self._ledger.key)
-        draft = Draft("claim", {"trial": self.number, "worker": self._ledger.session.worker})
-        _, attempt = self._ledger.execute_one(draft)
-        self._own(attempt)
-
-    def _own(self, attempt: int) -> None:
-        """Speak for the attempt that this session has just started, and for no later one."""
-        self.refresh()
-        if self.attempt != attempt:
-            raise LostTrialError(
-                "trial was claimed, and lost before this process could go on",
-                hint="its lease ran out: claim it again",
-                experiment=self.experiment,
-                trial=self.number,
-                attempt=attempt,
-                current_attempt=self.attempt,
-            )
-        if not self._owned:
-            self._owned = True
-            self._ledger.session.hold(self._ledger.key)
-
-    def _disown(self) -> None:
-        if self._owned:
-            self._owned = False
-            self._ledger.session.let_go(self._ledger.key)
 
     def report(
         self,
@@ -250,22 +203,7 @@ class Trial:
             at: When, an aware time; now by default.
             named: Values by name. Numbers, NaN and infinities stay numbers; anything else is kept as text.
         """
-        if self.status.is_final:
-            raise TransitionError(
-                "trial has already finished", experiment=self.experiment, trial=self.number, status=self.status
-            )
-        step = plain(step)  # type: ignore[assignment]
-        if step is not None and (type(step) is not int or not -(2**63) <= step < 2**63):
-            raise UsageError("step must be a whole number of at most 64 bits", step=step)
-        time = now_text() if at is None else format_time(at)
-        logged = {**(values or {}), **named}
-        self._ledger.log_rows(
-            "metrics",
-            [
-                [self.number, self.attempt, check_name(name, "metric"), step, time, pack(value, name)]
-                for name, value in logged.items()
-            ],
-        )
+        samples.report(self._held, {**(values or {}), **named}, step, at)
 
     def update_telemetry(
         self,
@@ -288,33 +226,7 @@ class Trial:
 
         Source: mlos_bench, `Storage.Trial.update_telemetry`.
         """
-        status = Status.parse(status)
-        at = format_time(timestamp)
-        if hasattr(metrics, "to_arrow") or hasattr(metrics, "column_names"):
-            from trialstore.tables.telemetry import telemetry_from_arrow
-
-            self._ledger.log_telemetry(telemetry_from_arrow(self.number, self.attempt, metrics))
-        else:
-            samples = metrics if isinstance(metrics, list) else list(metrics)
-            if len(samples) >= _BATCH:
-                from trialstore.tables.telemetry import telemetry_from_tuples
-
-                self._ledger.log_telemetry(telemetry_from_tuples(self.number, self.attempt, samples))
-            elif samples:
-                self._ledger.log_rows("telemetry", [self._sample(sample) for sample in samples])
-        if status is not self.status:
-            self.set_status(status, at=at)
-
-    def _sample(self, sample: tuple[datetime, str, Any]) -> list[Any]:
-        try:
-            time, name, value = sample
-        except (TypeError, ValueError):
-            raise UsageError("a sample must be a tuple of time, name and value", sample=sample) from None
-        if not isinstance(time, datetime):
-            raise InvalidTimeError(
-                "the time of a sample must be a datetime", hint="datetime.now(timezone.utc)", time=time
-            )
-        return [self.number, self.attempt, format_time(time), check_name(name, "metric"), pack(value, name)]
+        samples.update_telemetry(self._held, status, timestamp, metrics)
 
     def annotate(self, **attributes: Any) -> None:
         """Merge attributes into the trial: tags, notes, what the optimiser wants to remember.
@@ -322,11 +234,11 @@ class Trial:
         Works on a finished trial too. Values may be anything that `trialstore.model.codec` encodes.
         """
         draft = Draft("annotate", {"trial": self.number, "attributes": pack_dict(attributes, "attributes")})
-        while (outcome := self._ledger.execute(draft)[-1]).reason == "finished":
-            self._ledger.revive(self.number)  # a flush may be quicker, and move it into a part again
+        while (outcome := self._held.ledger.execute(draft)[-1]).reason == "finished":
+            self._held.ledger.revive(self.number)  # a flush may be quicker, and move it into a part again
         if outcome.reason is not None:
-            self._ledger.refuse(outcome)
-        self._record.attributes = {**(self._record.attributes or {}), **attributes}
+            self._held.ledger.refuse(outcome)
+        self._held.record.attributes = {**(self._held.record.attributes or {}), **attributes}
 
     # Ending
 
@@ -339,39 +251,27 @@ class Trial:
             LostTrialError: the lease ran out and the trial is another's now; what was reported is kept as a late
                 result.
         """
-        if isinstance(self.exception, BaseException):
-            raise TransitionError(
-                "trial cannot succeed: its block raised",
-                hint="call trial.fail() or trial.crashed()",
-                trial=self.number,
-                exception=repr(self.exception),
-            )
-        return self.finish(Status.SUCCEEDED, metrics)
+        return ending.succeed(self._held, metrics)
 
     def fail(self, **metrics: Any) -> Report:
         """End the trial as FAILED: it ran, and its result is no good. Metrics may be left out."""
-        return self.finish(Status.FAILED, metrics)
+        return ending.finish(self._held, Status.FAILED, metrics)
 
     def crashed(self, exception: BaseException | str | None = None, traceback: str | None = None) -> Report:
         """End the trial as CRASHED, with the exception given or caught in `begin`."""
-        if exception is not None:
-            self.exception = exception
-            self.traceback = traceback
-            if traceback is None and isinstance(exception, BaseException):
-                self.traceback = "".join(tracebacks.format_exception(exception))
-        return self.finish(Status.CRASHED, {})
+        return ending.crash(self._held, exception, traceback)
 
     def prune(self, **metrics: Any) -> Report:
         """End the trial early because it does not look promising."""
-        return self.finish(Status.PRUNED, metrics)
+        return ending.finish(self._held, Status.PRUNED, metrics)
 
     def cancel(self, reason: str | None = None) -> Report:
         """End the trial without a result, because nobody wants it any more."""
-        return self.finish(Status.CANCELED, {}, reason=reason)
+        return ending.finish(self._held, Status.CANCELED, {}, reason=reason)
 
     def timed_out(self, **metrics: Any) -> Report:
         """End the trial because it took too long."""
-        return self.finish(Status.TIMED_OUT, metrics)
+        return ending.finish(self._held, Status.TIMED_OUT, metrics)
 
     def finish(
         self,
@@ -389,79 +289,7 @@ class Trial:
             reason: Why, for the status history.
             summary: Anything else worth a column.
         """
-        status = Status.parse(status)
-        if not status.is_final:
-            raise UsageError("not a final status", hint="use set_status", status=status)
-        if self.status.is_final:
-            raise TransitionError(
-                "trial has already finished", experiment=self.experiment, trial=self.number, status=self.status
-            )
-        values = self._checked(metrics, complete=status is Status.SUCCEEDED)
-        if not self.status.is_active:
-            if not values and not summary and self.exception is None and status is not Status.SUCCEEDED:
-                self.set_status(status, reason)
-                return self._report(now_text())
-            self._claim()  # nobody runs it, and there is a result to keep
-        fields: dict[str, Any] = {"trial": self.number, "attempt": self.attempt, "status": status}
-        fields["metrics"] = pack_dict(values, "metrics")
-        if summary:
-            fields["summary"] = pack_dict(summary, "summary")
-        if self.exception is not None:
-            fields |= {"exception": self._exception_text(), "traceback": self.traceback}
-        if reason is not None:
-            fields["reason"] = reason
-        try:
-            finished_live = self._ledger.execute_one(Draft("finish", fields))
-        except (TransitionError, LostTrialError, TrialNotFoundError):
-            self._disown()
-            raise
-        self._disown()
-        self._record.status, self._record.metrics, self._record.ended_at = status, dict(values), now_text()
-        self._ledger.maintain(finished_live)
-        return self._report(self._record.ended_at)
-
-    def _exception_text(self) -> str | None:
-        if isinstance(self.exception, BaseException):
-            return "".join(tracebacks.format_exception_only(self.exception)).strip()
-        return self.exception
-
-    def _report(self, at: str) -> Report:
-        return Report(
-            experiment=self.experiment,
-            number=self.number,
-            id=self.id,
-            attempt=self.attempt,
-            status=self.status,
-            params=dict(self.params),
-            metrics=dict(self.metrics),
-            reported_at=parse_time(at),
-            exception=self._exception_text(),
-            traceback=self.traceback,
-        )
-
-    def _checked(self, metrics: Mapping[str, Any], complete: bool) -> dict[str, Any]:
-        declared = {metric.name: metric for metric in self._declared}
-        problems: list[str] = []
-        values: dict[str, Any] = {}
-        for name, value in metrics.items():
-            metric = declared.get(name)
-            if metric is None:
-                near = nearest(name, declared)
-                problems.append(f"{name!r} was not declared" + (f"; did you mean {near[0]!r}?" if near else ""))
-                continue
-            values[name], problem = metric.check(value)
-            if problem is not None:
-                problems.append(problem)
-        if complete:
-            problems += [f"{name!r} is missing" for name in declared if name not in metrics]
-        if problems:
-            raise InvalidMetricsError(
-                "metrics do not fit the experiment:\n    " + "\n    ".join(problems),
-                hint=f"declared are {', '.join(map(repr, declared)) or 'none'}; the trial is still {self.status.name}",
-                experiment=self.experiment,
-                trial=self.number,
-            )
-        return values
+        return ending.finish(self._held, status, metrics, reason=reason, summary=summary)
 
     def set_status(
         self, status: Status | str, reason: str | None = None, *, was: Status | str | None = None, at: str | None = None
@@ -477,25 +305,7 @@ class Trial:
         Raises:
             TransitionError: the step is not allowed from where the trial is.
         """
-        self._ledger.require_writable()
-        status = Status.parse(status)
-        fields: dict[str, Any] = {"trial": self.number, "status": status, "worker": self._ledger.session.worker}
-        if was is not None:
-            fields["was"] = Status.parse(was)
-        if self.status.is_active:
-            fields["attempt"] = self.attempt
-        if reason is not None:
-            fields["reason"] = reason
-        if at is not None:
-            fields["when"] = at
-        if status.is_active:
-            self._ledger.session.lease(self._ledger.key)
-        attempt = self._ledger.execute_one(Draft("status", fields))
-        if status.is_active:
-            self._own(attempt)
-        else:
-            self._disown()
-            self.refresh()
+        self._held.set_status(status, reason, was=was, at=at)
 
     def interrupt(self, reason: str | None = None) -> None:
         """Give the trial back, to be claimed again by anyone."""
@@ -518,31 +328,11 @@ class Trial:
             items: Objects by name; ``/`` in a name makes folders.
             loader: Name of a loader for all of them, such as ``"pickle"``.
         """
-        ledger = self._ledger
-        ledger.require_writable()
-        with ledger.journal.view() as state:
-            removed = set(state.manifest.removed_paths)
-        stored = []
-        for name, value in items.items():
-            artifact = put(
-                ledger.blobs, ledger.key, self.number, self.attempt, name, value, loader=loader, removed=removed
-            )
-            previous = self._stored.get(name)
-            self._ledger.log_rows("artifacts", [artifact.row()])
-            if previous is not None and previous.path != artifact.path:
-                self._ledger.execute_one(Draft("remove_artifacts", {"paths": [previous.path]}))
-                self._ledger.blobs.delete([previous.path])
-                removed.add(previous.path)
-            self._stored[name] = artifact
-            stored.append(artifact)
-        return stored
+        return keeping.store(self._held, items, loader)
 
     def artifacts(self) -> dict[str, Artifact]:
         """The trial's artifacts by name, the newest of each."""
-        newest: dict[str, Artifact] = {}
-        for artifact in self._ledger.artifacts(self.number):
-            newest[artifact.name] = artifact
-        return newest
+        return keeping.artifacts(self._held)
 
     def retrieve(self, name: str, *, loader: str | None = None) -> Any:
         """The object that was stored under a name.
@@ -555,37 +345,20 @@ class Trial:
             ArtifactNotFoundError: the trial has no such artifact; near names are given.
             DamagedError: its bytes are not those that were stored.
         """
-        artifact = self._stored.get(name) or self._artifact(name)
-        return load(self._ledger.blobs, artifact, loader)
+        return keeping.retrieve(self._held, name, loader)
 
     def delete_from_storage(self, names: Iterable[str]) -> None:
         """Delete artifacts: first their rows, then their bytes."""
-        chosen = [self._artifact(name) for name in names]
-        paths = [artifact.path for artifact in chosen]
-        self._ledger.execute_one(Draft("remove_artifacts", {"paths": paths}))
-        self._ledger.blobs.delete(paths)
-        for artifact in chosen:
-            self._stored.pop(artifact.name, None)
-
-    def _artifact(self, name: str) -> Artifact:
-        known = self.artifacts()
-        if name not in known:
-            near = nearest(name, known)
-            raise ArtifactNotFoundError(
-                "trial has no such artifact",
-                hint=f"it has {', '.join(near or known) or 'none'}",
-                trial=self.number,
-                artifact=name,
-            )
-        return known[name]
+        keeping.delete(self._held, names)
 
     # Processes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._ledger, self._declared, self._record, self._stored)
+        held = self._held
+        return _reopen, (held.ledger, held.declared, held.record, held.stored)
 
 
 def _reopen(ledger: Ledger, metrics: Sequence[Metric], record: TrialRecord, stored: dict[str, Artifact]) -> Trial:
     trial = Trial(ledger, metrics, record)
-    trial._stored = stored
+    trial._held.stored = stored
     return trial

@@ -393,7 +393,7 @@ def read_snapshot(world: World, snapshot: Any, process: Process, whole: bool) ->
 
 
 def _facts(trial: Trial) -> dict[str, Any]:
-    record = trial._record
+    record = trial._held.record
     return {
         "params": dict(record.params),
         "status": str(record.status),
