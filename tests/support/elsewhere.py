@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 __all__ = ["in_a_fork", "in_a_fresh_interpreter"]
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 60.0
 _T = TypeVar("_T")
 
 
@@ -27,7 +27,7 @@ def in_a_fresh_interpreter(scene: Callable[..., _T], *arguments: Any) -> _T:
         arguments: Go over as pickles, and so does the result.
 
     Raises:
-        PlayedElsewhereError: the scene failed, died or said nothing for two minutes.
+        PlayedElsewhereError: the scene failed, died or said nothing for a minute.
     """
     return _answer(multiprocessing.get_context("spawn"), scene, arguments)  # type: ignore[no-any-return]
 
@@ -36,7 +36,7 @@ def in_a_fork(act: Callable[[], Any]) -> Any:
     """What a forked child of this very process gives back; for scenes, never in the process of pytest.
 
     Raises:
-        PlayedElsewhereError: the child failed, died or said nothing for two minutes.
+        PlayedElsewhereError: the child failed, died or said nothing for a minute.
     """
     return _answer(multiprocessing.get_context("fork"), act, ())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from trialstore.model.errors import QueryError, UnsupportedError, UsageError
+from trialstore.query.inherited import watch
 from trialstore.query.result import Result
 from trialstore.query.sources import sources_of
 from trialstore.query.views import FileSource, literal, params_view, quoted, table_view
@@ -34,29 +36,48 @@ _RESERVED = frozenset({"", "memory", "temp", "system", "main", "pg_catalog", "in
 class Engine:
     """The DuckDB database of one snapshot.
 
-    Each query runs on a cursor of its own, so threads do not wait for one another.
+    Each query runs on a cursor of its own, so threads do not wait for one another. May be used in a forked child.
 
     Args:
         snapshot: What is read.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._catalogs: dict[str, _Catalog] = {"": _Catalog(snapshot, "")}
+        self._snapshot = snapshot
+        self._connect()
+        watch(self)
+
+    def _connect(self) -> None:
+        self._catalogs: dict[str, _Catalog] = {"": _Catalog(self._snapshot, "")}
         self._lock = threading.Lock()
         self._connection = duckdb.connect(
             config={"autoinstall_known_extensions": False, "parquet_metadata_cache": True, "TimeZone": "UTC"}
         )
         self._filesystems: dict[str, Any] = {}
-        self._reach(snapshot)
+        self._attached: dict[str, Snapshot] = {}
+        self._process = os.getpid()
+        self._reach(self._snapshot)
+
+    def _enter_process(self) -> None:
+        if self._process != os.getpid():
+            attached = self._attached
+            self._connect()
+            for name, other in attached.items():
+                self.attach(other, name)
+
+    def leave_to_parent(self) -> object:
+        """Give what the parent uses, in a forked child, which connects for itself when it first runs a query."""
+        return self._connection, self._catalogs
 
     def run(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> Result:
         """The result of a query, which has started when this returns."""
+        self._enter_process()
         words = {word.lower() for word in _WORD.findall(query)}
         try:
             with self._lock:
                 for catalog in self._catalogs.values():
                     catalog.prepare(self._connection, words)
-            return Result(self._connection.cursor, query, parameters, owner=self)
+            return Result(self._cursor, query, parameters)
         except duckdb.Error as error:
             raise QueryError(f"{error}\n\n{self._tables()}", query=query) from None
 
@@ -64,6 +85,7 @@ class Engine:
         """Add another snapshot under a name; see `Snapshot.attach`."""
         if not isinstance(name, str) or name.lower() in _RESERVED or "\0" in name:
             raise UsageError("a store cannot be attached under this name", hint="choose another word", name=name)
+        self._enter_process()
         with self._lock:
             known = self._catalogs.get(name)
             if known is not None and known.snapshot is other:
@@ -74,12 +96,19 @@ class Engine:
                 known.workspace.close()
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(name)}")
             self._catalogs[name] = _Catalog(other, f"{quoted(name)}.")
+            self._attached[name] = other
 
     def close(self) -> None:
         """Close the database and remove its files."""
+        if self._process != os.getpid():
+            return
         self._connection.close()
         for catalog in self._catalogs.values():
             catalog.workspace.close()
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        self._enter_process()
+        return self._connection.cursor()
 
     def _reach(self, snapshot: Snapshot) -> None:
         """Let DuckDB read the snapshot's files."""

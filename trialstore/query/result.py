@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from trialstore.model.errors import MissingExtraError, QueryError
+from trialstore.query.inherited import watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +31,9 @@ class Result:
     but `fetchone` and `fetchmany` gives all rows, however often and in whatever order it is called.
 
     Args:
-        cursor: Makes a connection of its own to the database.
+        cursor: Makes a connection of its own to the database, which is kept alive by it.
         query: DuckDB SQL.
         parameters: Values for ``?`` or ``$name`` in it.
-        owner: Kept alive until the rows were read.
     """
 
     def __init__(
@@ -41,17 +41,24 @@ class Result:
         cursor: Callable[[], duckdb.DuckDBPyConnection],
         query: str,
         parameters: Sequence[Any] | Mapping[str, Any] | None,
-        owner: object = None,
     ) -> None:
         self._cursor = cursor
         self._query = query
         self._parameters = parameters
-        self._owner = owner
         self._table: pa.Table | None = None
         self._position: Iterator[tuple[Any, ...]] | None = None
         self._integers: frozenset[str] = frozenset()
         self._schema = pa.schema([])
         self._started: Iterator[pa.RecordBatch] | None = self._start()
+        watch(self)
+
+    def leave_to_parent(self) -> object:
+        """Forget, in a forked child, what the parent still reads; returns it."""
+        inherited = self._started, self._position
+        self._started = None  # the child runs the query again
+        if self._position is not None and self._table is None:
+            self._position = _refuse_to_go_on(self._query)
+        return inherited
 
     def _start(self) -> Iterator[pa.RecordBatch]:
         """Run the query; the first batch is fetched, so that errors show now."""
@@ -153,6 +160,15 @@ class Result:
 
         with pl.Config(tbl_rows=_SHOWN_ROWS, tbl_cols=-1, fmt_str_lengths=60):
             return repr(self.pl())
+
+
+def _refuse_to_go_on(query: str) -> Iterator[tuple[Any, ...]]:
+    raise QueryError(
+        "rows that a process began to fetch cannot be fetched on in its forked child",
+        hint="run the query again in the child",
+        query=query,
+    )
+    yield ()
 
 
 def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
