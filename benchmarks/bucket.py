@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -78,9 +78,9 @@ class SimulatedBucket:
         self._requests.take("put")
         self._inner.write(key, data, durable=durable)
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         self._requests.take("put")
-        return self._inner.write_stream(key, source)
+        return self._inner.write_stream(key, source, name=name)
 
     def open(self, key: str) -> IO[bytes]:
         self._requests.take("get")

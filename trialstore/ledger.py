@@ -250,13 +250,13 @@ class Ledger:
             manifest = state.manifest
             parts = [p for p in manifest.parts.values() if p.table == "artifacts" and in_ranges(number, p.trials)]
             live = [row for row in manifest.rows["artifacts"].rows if row[0] == number]
-            removed = set(manifest.removed_paths)
+            removed = set(manifest.removed_artifacts)
         found = [Artifact(*row) for row in live]
         if parts:
             from trialstore.tables.artifacts import read_artifacts
 
             found += [Artifact(*row) for part in parts for row in read_artifacts(self.blobs, self.key, part, number)]
-        return sorted((a for a in found if a.path not in removed), key=lambda artifact: artifact.at)
+        return sorted((a for a in found if a.id not in removed), key=lambda artifact: artifact.at)
 
     def snapshot(self, until: int | None = None) -> ExperimentSnapshot:
         """The experiment as it is now, or as it was after the commit `until`; buffered rows are committed first."""
@@ -285,7 +285,7 @@ class Ledger:
             seq=state.seq,
             parts=tuple(manifest.parts.values()),
             superseded={part: frozenset(numbers) for part, numbers in manifest.superseded.items()},
-            removed_paths=frozenset(manifest.removed_paths),
+            removed_artifacts=frozenset(manifest.removed_artifacts),
             live=live,
         )
 

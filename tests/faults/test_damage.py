@@ -34,7 +34,7 @@ KINDS = [
     "telemetry/experiment=tune/*.parquet",
     "status/experiment=tune/*.parquet",
     "artifacts/experiment=tune/*.parquet",
-    "artifacts/experiment=tune/trial=0/notes.txt",
+    "artifacts/experiment=tune/sha256/*",
 ]
 
 READING_FAILED = (ts.TrialStoreError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)

@@ -278,9 +278,9 @@ class Actor:
         trial = self.a_held()
         if trial is not None:
             name = f"{self.chance.randrange(3)}.bin"
-            (artifact,) = trial.store({name: b"%d" % self.world.mark()})
+            (artifact,) = trial.store({name: b"%d" % self.chance.randrange(6)})
             # One that replaces an earlier one has that removed, so only its own row is looked for.
-            self.log("artifacts", (trial.number, trial.attempt, artifact.path))
+            self.log("artifacts", (trial.number, trial.attempt, artifact.id, artifact.path))
 
     def a_held(self) -> Trial | None:
         return self.chance.choice(self.held) if self.held else None
@@ -387,7 +387,7 @@ def read_snapshot(world: World, snapshot: Any, process: Process, whole: bool) ->
                 if row[0] not in gone or table != "trials":
                     rows[row] += 1
         if table == "artifacts":
-            rows = Counter({row: n for row, n in rows.items() if row[2] not in snapshot.removed_paths})
+            rows = Counter({row: n for row, n in rows.items() if row[2] not in snapshot.removed_artifacts})
         found[table] = rows
     return found
 

@@ -168,7 +168,7 @@ class Audit:
         for part, table in self.model.parts.items():
             if f"{table}/experiment={KEY}/{part}.parquet" not in self.place.blobs:
                 raise BrokenError(f"live part {part} of {table} does not exist")
-        for _, _, path in self.model.all_rows()["artifacts"]:
+        for _, _, _, path in self.model.all_rows()["artifacts"]:
             if path not in self.place.blobs:
                 raise BrokenError(f"artifact {path} does not exist")
 

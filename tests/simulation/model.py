@@ -399,7 +399,10 @@ class Model:
         return Verdict(None)
 
     def do_remove_artifacts(self, c: dict[str, Any]) -> Verdict:
-        self.removed |= set(c["paths"])
+        self.removed |= set(c["ids"])
+        return Verdict(None)
+
+    def do_retire_blobs(self, c: dict[str, Any]) -> Verdict:
         return Verdict(None)
 
     # What a reader must find
@@ -432,7 +435,7 @@ def mark_of(table: str, row: list[Any]) -> tuple[Any, ...]:
         return (trial, attempt, at, name, value)
     if table == "status":
         return tuple(row)
-    return (row[0], row[1], row[3])
+    return (row[0], row[1], row[8], row[3])
 
 
 def table_rows(table: str, rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -459,7 +462,7 @@ def table_rows(table: str, rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         return [(r["trial"], r["attempt"], spelled(r["at"]), r["name"], r["value"]) for r in rows]
     if table == "status":
         return [(r["trial"], r["attempt"], r["status"], spelled(r["at"]), r["worker"], r["reason"]) for r in rows]
-    return [(r["trial"], r["attempt"], r["path"]) for r in rows]
+    return [(r["trial"], r["attempt"], r["id"], r["path"]) for r in rows]
 
 
 def spelled(time: datetime) -> str:

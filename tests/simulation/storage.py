@@ -251,9 +251,9 @@ class SimulatedBlobs:
         content = bytes(data)
         self._request("write", key, self._place.weather.write_s, lambda: self._place.put(key, content), writes=True)
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         data = source.read()
-        self.write(key, data)
+        self.write(key if name is None else key + name(), data)
         return len(data)
 
     def open(self, key: str) -> IO[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Any, Self
 
@@ -74,9 +74,9 @@ class CountingBlobs:
         self.inner.write(key, data, durable=durable)
         self.bytes_written += len(data)
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         self._count("write_stream", key)
-        size = self.inner.write_stream(key, source)
+        size = self.inner.write_stream(key, source, name=name)
         self.bytes_written += size
         return size
 

@@ -39,7 +39,7 @@ def experiment(
     live_trials: Sequence[TrialRecord] = (),
     live_rows: Mapping[str, Sequence[tuple[Any, ...]]] | None = None,
     superseded: Mapping[int, set[int]] | None = None,
-    removed_paths: Sequence[str] = (),
+    removed_artifacts: Sequence[str] = (),
 ) -> ExperimentSnapshot:
     """An experiment with one part for each list of trials or rows; `superseded` counts the trials parts from 0."""
     key = escape(f"{name}@{version}")
@@ -60,6 +60,6 @@ def experiment(
         seq=99,
         parts=(*trial_parts, *row_parts),
         superseded={trial_parts[index].id: frozenset(numbers) for index, numbers in (superseded or {}).items()},
-        removed_paths=frozenset(removed_paths),
+        removed_artifacts=frozenset(removed_artifacts),
         live=live,
     )

@@ -40,12 +40,12 @@ def test_verify_says_what_is_wrong_and_exits_with_1(root: Path) -> None:
 
 
 def test_vacuum_lists_before_it_deletes(root: Path) -> None:
-    lost = root / "artifacts/experiment=tune/trial=0/[red]lost.bin"
+    lost = root / "metrics/experiment=tune/[red]lost.parquet"
     lost.write_bytes(b"123")
     assert "0 files" in run("vacuum", root).output
-    grow_old(root, timedelta(days=2), "*lost.bin")
+    grow_old(root, timedelta(days=2), "*lost.parquet")
     output = run("vacuum", root, "--dry-run").output
-    assert "[red]lost.bin: no row names this artifact" in output
+    assert "[red]lost.parquet: written more than the grace ago" in output
     assert "1 files of 3 bytes would be deleted" in output
     assert lost.exists()
     (waste,) = json.loads(run("vacuum", root, "tune", "--json").stdout)

@@ -292,7 +292,7 @@ class Compactor:
         manifest = state.manifest
         self.remove = part_ids
         self.dropped = {p: sorted(manifest.superseded[p]) for p in part_ids if p in manifest.superseded}
-        self.dropped_paths = sorted(manifest.removed_paths) if table == "artifacts" else []
+        self.dropped_artifacts = sorted(manifest.removed_artifacts) if table == "artifacts" else []
         content: Any
         if table == "trials":
             content = {
@@ -305,7 +305,7 @@ class Compactor:
         else:
             content = [row for part in part_ids for row in contents[part]]
             if table == "artifacts":
-                content = [row for row in content if row[3] not in self.dropped_paths]
+                content = [row for row in content if row[8] not in self.dropped_artifacts]
             trials = [row[0] for row in content]
         self.contents = {name: content} if content else {}
         self.add = [part_body(name, table, trials, len(content))] if content else []
@@ -317,7 +317,7 @@ class Compactor:
             remove=self.remove,
             add=self.add,
             dropped=self.dropped,
-            dropped_paths=self.dropped_paths,
+            dropped_artifacts=self.dropped_artifacts,
         )
 
 
@@ -474,15 +474,15 @@ def test_a_trial_revived_during_a_compaction_is_still_superseded(script: Play) -
 
 
 def artifact(trial: int, path: str) -> list[Any]:
-    return [trial, 1, path, path, 3, "00", second(0), "bytes"]
+    return [trial, 1, path, path, 3, "00", second(0), "bytes", path]
 
 
 def visible(state: ExperimentState, contents: dict[str, Any]) -> list[str]:
-    """Paths of the artifacts that a reader sees."""
+    """Ids of the artifacts that a reader sees."""
     manifest = state.manifest
     parts = [part.id for part in manifest.parts.values() if part.table == "artifacts"]
     rows = manifest.rows["artifacts"].rows + [row for part in parts for row in contents[part]]
-    return sorted(row[3] for row in rows if row[3] not in manifest.removed_paths)
+    return sorted(row[8] for row in rows if row[8] not in manifest.removed_artifacts)
 
 
 def test_a_removed_artifact_stays_removed_when_a_flush_meets_a_compaction(script: Play) -> None:
@@ -493,7 +493,7 @@ def test_a_removed_artifact_stays_removed_when_a_flush_meets_a_compaction(script
     contents |= first.contents
     first.land(script)
     script.do("rows", table="artifacts", rows=[artifact(1, "c")])
-    script.do("remove_artifacts", paths=["a", "c"])
+    script.do("remove_artifacts", ids=["a", "c"])
     compaction = Compactor(script.machine, "artifacts", ["P1-artifacts"], contents, "C1")
     contents |= compaction.contents
     between = Flusher(script.machine, "P2")
@@ -505,7 +505,7 @@ def test_a_removed_artifact_stays_removed_when_a_flush_meets_a_compaction(script
     contents |= last.contents
     assert last.land(script).reason is None
     assert visible(script.machine, contents) == ["b"]
-    assert script.machine.manifest.removed_paths == set()
+    assert script.machine.manifest.removed_artifacts == set()
 
 
 class Rows(RuleBasedStateMachine):
@@ -594,7 +594,7 @@ class Rows(RuleBasedStateMachine):
     def remove(self, data: st.DataObject) -> None:
         path = data.draw(st.sampled_from(sorted(self.stored - self.removed)))
         self.removed.add(path)
-        self.script.do("remove_artifacts", paths=[path])
+        self.script.do("remove_artifacts", ids=[path])
 
     @rule()
     def begin_flush(self) -> None:
@@ -721,7 +721,9 @@ def test_a_disowned_part_can_never_be_announced_and_an_announced_one_not_be_diso
     late = [part_body("left", "telemetry", [0], 1), part_body("new", "telemetry", [0], 1)]
     assert script.do("parts", "B", parts=late).reason == "part disowned"
     assert script.do("flush", "B", seq=1, trials=[], rows={}, parts=late).reason == "part disowned"
-    assert script.do("replace", "B", remove=["live"], add=late, dropped={}, dropped_paths=[]).reason == "part disowned"
+    assert (
+        script.do("replace", "B", remove=["live"], add=late, dropped={}, dropped_artifacts=[]).reason == "part disowned"
+    )
     done: dict[str, Any] = {"counts": {"SUCCEEDED": 1}, "busy_us": 0, "first_at": None, "last_at": None}
     assert script.do("import", "B", parts=late, **done).reason == "part disowned"
     assert list(script.machine.manifest.parts) == ["live"]

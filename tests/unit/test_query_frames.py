@@ -44,13 +44,13 @@ def full(blobs: Blobs, name: str = "exp") -> Any:
                 [sample(0, 2, "cpu", 9), sample(7, 1, "x", True)],
             ],
             "metrics": [[(0, 1, "loss", None, AT, 0.5)], [(1, 1, "loss", 3, AT, 2)]],
-            "artifacts": [[(0, 1, n, f"artifacts/{n}", 1, "", AT, None) for n in "ab"]],
+            "artifacts": [[(0, 1, n, f"artifacts/{n}", 1, "", AT, None, n) for n in "ab"]],
         },
         live_rows={
             "telemetry": [sample(0, 1, "cpu", 3), sample(0, 9, "cpu", None)],
             "status": [(0, 1, "RUNNING", AT, "w", None)],
         },
-        removed_paths=["artifacts/a"],
+        removed_artifacts=["a"],
     )
 
 

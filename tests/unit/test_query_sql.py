@@ -62,11 +62,14 @@ def test_rows_that_no_longer_count_are_not_shown(blobs: Blobs, others: int) -> N
         trials=[[record(n, {"x": n}) for n in range(6)], [record(9, {"x": 9})]],
         live_trials=[record(2, {"x": 22}), record(5, {"x": 55})],
         superseded={0: {2, 3, 5}},
-        rows={"artifacts": [[(0, 1, n, f"artifacts/{n}", 1, "", AT, None) for n in ("a", "b'")]]},
+        rows={"artifacts": [[(0, 1, n, f"artifacts/{n}", 1, "", AT, None, n) for n in ("a", "b'")]]},
         live_rows={
-            "artifacts": [(1, 1, "c", "artifacts/c", 1, "", AT, None), (1, 1, "d", "artifacts/d", 1, "", AT, None)]
+            "artifacts": [
+                (1, 1, "c", "artifacts/c", 1, "", AT, None, "c"),
+                (1, 1, "d", "artifacts/d", 1, "", AT, None, "d"),
+            ]
         },
-        removed_paths=["artifacts/b'", "artifacts/c"],
+        removed_artifacts=["b'", "c"],
     )
     more = [experiment(blobs, f"other {i}", trials=[[record(2, {"x": 0})]]) for i in range(others)]
     snapshot = Snapshot(blobs, [exp, *more])

@@ -192,9 +192,9 @@ def test_of_equal_samples_the_first_announced_stays(
 
 
 def test_rows_of_removed_artifacts_are_dropped(blobs: MemoryBlobs) -> None:
-    rows = [(0, 1, name, f"artifacts/{name}", 1, "00", AT, None) for name in ("a", "b")]
+    rows = [(0, 1, name, f"artifacts/{name}", 1, "00", AT, None, name) for name in ("a", "b")]
     part = write_part(blobs, KEY, "artifacts", rows_table("artifacts", rows), 1)
-    (merged,) = merge_parts(blobs, KEY, "artifacts", [part], {}, {"artifacts/a"}, 100)
+    (merged,) = merge_parts(blobs, KEY, "artifacts", [part], {}, {"a"}, 100)
     assert read_part(blobs, KEY, merged)["name"].to_pylist() == ["b"]
 
 

@@ -65,7 +65,10 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
     "metrics": [(1, 1, "loss", None, AT, 0.5), (0, 1, "loss", 3, AT, "x")],
     "telemetry": [(1, 1, AT, "cpu", 0.5), (0, 1, AT, "cpu", True)],
     "status": [(1, 0, "PENDING", AT, None, None), (0, 1, "RUNNING", AT, "host:1", "because")],
-    "artifacts": [(1, 1, "a.json", "artifacts/x", 12, "ab", AT, None), (0, 1, "b", "artifacts/y", 0, "cd", AT, "json")],
+    "artifacts": [
+        (1, 1, "a.json", "artifacts/x", 12, "ab", AT, None, "I1"),
+        (0, 1, "b", "artifacts/y", 0, "cd", AT, "json", "I2"),
+    ],
 }
 
 

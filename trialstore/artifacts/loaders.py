@@ -4,29 +4,33 @@
 extension            what can be stored                                    what comes back
 ===================  ====================================================  =======================
 .json                anything `trialstore.model.codec` encodes             the same, type for type
+.yaml .yml           what YAML says exactly (not tuples)                   the same, type for type
 .txt .log .md …      str                                                   str
 .csv                 Polars, pandas or Arrow tables                        polars.DataFrame
 .parquet             Polars, pandas or Arrow tables                        polars.DataFrame
 .arrow               Polars, pandas or Arrow tables                        pyarrow.Table
 .npy                 NumPy arrays, without object fields                   numpy.ndarray
+.npz                 mappings of names to such arrays                      dict of numpy.ndarray
 any                  bytes, or a path or open file to copy                 bytes
 ===================  ====================================================  =======================
 
-Nothing is pickled unless the caller names the loader ``"pickle"``, in storing and in retrieving.
+Nothing is pickled unless the caller names the loader ``"pickle"`` or ``"joblib"``, in storing and in retrieving.
 """
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trialstore.artifacts.arrays import dump_npy, dump_npz, load_npy, load_npz
+from trialstore.artifacts.frames import dump_arrow, dump_csv, dump_parquet, load_arrow, load_csv, load_parquet
+from trialstore.artifacts.texts import dump_text, dump_yaml, load_yaml
 from trialstore.model.codec import decode, encode
 from trialstore.model.errors import MissingExtraError, UsageError
 
-__all__ = ["LOADERS", "Loader", "loader_for", "loader_named"]
+__all__ = ["LOADERS", "Loader", "dump", "loader_for", "loader_named", "loader_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,14 @@ class Loader:
         extensions: File name endings that choose it.
         dump: Bytes of an object; raises TypeError for one it cannot store.
         load: The object in the bytes.
+        runs_code: Whether loading can run any code that the bytes hold. It is then never chosen by a name.
     """
 
     name: str
     extensions: tuple[str, ...]
     dump: Callable[[Any], bytes]
     load: Callable[[bytes], Any]
+    runs_code: bool = False
 
 
 def _dump_bytes(value: Any) -> bytes:
@@ -52,99 +58,42 @@ def _dump_bytes(value: Any) -> bytes:
     raise TypeError("bytes are needed")
 
 
-def _dump_text(value: Any) -> bytes:
-    if not isinstance(value, str):
-        raise TypeError("text is needed")
-    return value.encode()
-
-
-def _arrow_table(value: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(value, pa.Table):
-        return value
-    if hasattr(value, "to_arrow"):
-        return value.to_arrow()
-    if type(value).__module__.startswith("pandas"):
-        return pa.Table.from_pandas(value)
-    raise TypeError("a Polars, pandas or Arrow table is needed")
-
-
-def _dump_csv(value: Any) -> bytes:
-    import polars as pl
-
-    frame: Any = pl.from_arrow(_arrow_table(value))
-    return bytes(frame.write_csv().encode())
-
-
-def _load_csv(data: bytes) -> Any:
-    import polars as pl
-
-    return pl.read_csv(data)
-
-
-def _dump_parquet(value: Any) -> bytes:
-    import pyarrow.parquet as pq
-
-    sink = io.BytesIO()
-    pq.write_table(_arrow_table(value), sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _load_parquet(data: bytes) -> Any:
-    import polars as pl
-
-    return pl.read_parquet(data)
-
-
-def _dump_arrow(value: Any) -> bytes:
-    import pyarrow as pa
-
-    table = _arrow_table(value)
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def _load_arrow(data: bytes) -> Any:
-    import pyarrow as pa
-
-    return pa.ipc.open_file(data).read_all()
-
-
-def _numpy() -> Any:
+def _joblib() -> Any:
     try:
-        import numpy as np
+        import joblib
     except ImportError:
-        raise MissingExtraError("storing .npy needs NumPy", hint="pip install numpy") from None
-    return np
+        raise MissingExtraError('loader="joblib" needs joblib', hint="pip install joblib") from None
+    return joblib
 
 
-def _dump_npy(value: Any) -> bytes:
-    np = _numpy()
-    if not isinstance(value, np.ndarray) or value.dtype.hasobject:
-        raise TypeError("a NumPy array without object fields is needed")
+def _dump_joblib(value: Any) -> bytes:
+    import io
+
     sink = io.BytesIO()
-    np.save(sink, value, allow_pickle=False)
+    _joblib().dump(value, sink)
     return sink.getvalue()
 
 
-def _load_npy(data: bytes) -> Any:
-    return _numpy().load(io.BytesIO(data), allow_pickle=False)
+def _load_joblib(data: bytes) -> Any:
+    import io
+
+    return _joblib().load(io.BytesIO(data))
 
 
-_TEXT = (".txt", ".log", ".md", ".yaml", ".yml", ".toml", ".ini", ".html", ".xml", ".svg", ".py", ".sh", ".sql")
+_TEXT = (".txt", ".log", ".md", ".toml", ".ini", ".html", ".xml", ".svg", ".py", ".sh", ".sql")
 
 LOADERS = (
     Loader("json", (".json",), encode, decode),
-    Loader("text", _TEXT, _dump_text, bytes.decode),
-    Loader("csv", (".csv",), _dump_csv, _load_csv),
-    Loader("parquet", (".parquet",), _dump_parquet, _load_parquet),
-    Loader("arrow", (".arrow", ".feather"), _dump_arrow, _load_arrow),
-    Loader("npy", (".npy",), _dump_npy, _load_npy),
+    Loader("yaml", (".yaml", ".yml"), dump_yaml, load_yaml),
+    Loader("text", _TEXT, dump_text, bytes.decode),
+    Loader("csv", (".csv",), dump_csv, load_csv),
+    Loader("parquet", (".parquet",), dump_parquet, load_parquet),
+    Loader("arrow", (".arrow", ".feather"), dump_arrow, load_arrow),
+    Loader("npy", (".npy",), dump_npy, load_npy),
+    Loader("npz", (".npz",), dump_npz, load_npz),
     Loader("bytes", (), _dump_bytes, bytes),
-    Loader("pickle", (), pickle.dumps, pickle.loads),
+    Loader("pickle", (), pickle.dumps, pickle.loads, runs_code=True),
+    Loader("joblib", (), _dump_joblib, _load_joblib, runs_code=True),
 )
 _BY_NAME = {loader.name: loader for loader in LOADERS}
 _BY_EXTENSION = {extension: loader for loader in LOADERS for extension in loader.extensions}
@@ -162,6 +111,11 @@ def loader_named(name: str) -> Loader:
         raise UsageError("no such loader", hint=f"one of {', '.join(_BY_NAME)}", loader=name) from None
 
 
+def loader_of(name: str) -> Loader:
+    """The loader that a file of this name is read with: that of its ending, else bytes. It never runs code."""
+    return _BY_EXTENSION.get(_ending(name), _BY_NAME["bytes"])
+
+
 def loader_for(name: str, value: object) -> Loader:
     """The loader that an artifact's name, or else the object's type, asks for.
 
@@ -169,8 +123,7 @@ def loader_for(name: str, value: object) -> Loader:
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return _BY_NAME["bytes"]
-    dot = name.rfind(".")
-    chosen = _BY_EXTENSION.get(name[dot:].lower()) if dot >= 0 else None
+    chosen = _BY_EXTENSION.get(_ending(name))
     if chosen is not None:
         return chosen
     raise UsageError(
@@ -179,3 +132,31 @@ def loader_for(name: str, value: object) -> Loader:
         name=name,
         type=type(value).__name__,
     )
+
+
+def dump(name: str, value: object, loader: str | None) -> tuple[bytes, Loader]:
+    """The bytes of an object that is stored under a name, and the loader that made them.
+
+    Args:
+        name: Its ending chooses the loader.
+        value: The object.
+        loader: Name of a loader to use instead.
+
+    Raises:
+        UsageError: the loader cannot store the object.
+    """
+    how = loader_for(name, value) if loader is None else loader_named(loader)
+    try:
+        return how.dump(value), how
+    except TypeError as error:
+        raise UsageError(
+            f"object cannot be stored as {how.name}: {error}",
+            hint='choose another ending, store bytes, or ask for loader="pickle"',
+            name=name,
+            type=type(value).__name__,
+        ) from None
+
+
+def _ending(name: str) -> str:
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot >= 0 else ""

@@ -1,4 +1,4 @@
-"""Putting artifacts into the store and getting them out, with their size and SHA-256."""
+"""Putting artifacts into the store and getting them out: equal bytes of an experiment are one blob."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import io
 import os
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
-from trialstore.artifacts.loaders import loader_for, loader_named
+from trialstore.artifacts.loaders import dump, loader_named
+from trialstore.artifacts.transfer import Digest, HashingReader, chunks, opened, write_file
 from trialstore.blobs.protocol import Blobs
 from trialstore.model.errors import DamagedError, InvalidNameError, UsageError
-from trialstore.model.identity import check_name, escape, new_ulid
+from trialstore.model.identity import check_name, new_ulid
 from trialstore.model.times import now_text
 
-__all__ = ["Artifact", "load", "put"]
+__all__ = ["Artifact", "blob_folder", "load", "put", "save"]
 
-_CONDITIONAL_BYTES = 8 << 20
-"""Larger objects are not created on condition: buckets take them in parts, which some do unconditionally."""
+_WHOLE_BYTES = 8 << 20
+"""Larger objects are streamed, so that a bucket is not sent what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,12 @@ class Artifact:
         trial: Number of the trial.
         attempt: The attempt that stored it.
         name: Its name in the trial.
-        path: Its blob, relative to the root of the store.
+        path: Its blob, relative to the root of the store; others of equal bytes share it.
         size_bytes: Its size.
         sha256: Hexadecimal digest of its bytes.
         at: When it was stored, as a stored time.
         loader: What turns its bytes into an object.
+        id: A ULID of its own.
     """
 
     trial: int
@@ -44,6 +46,7 @@ class Artifact:
     sha256: str
     at: str
     loader: str
+    id: str
 
     def row(self) -> list[Any]:
         """The row of the artifacts table."""
@@ -56,7 +59,13 @@ class Artifact:
             self.sha256,
             self.at,
             self.loader,
+            self.id,
         ]
+
+
+def blob_folder(key: str) -> str:
+    """Where the bytes of an experiment's artifacts are, each under its SHA-256; ends with ``/``."""
+    return f"artifacts/experiment={key}/sha256/"
 
 
 def put(
@@ -68,58 +77,60 @@ def put(
     value: object,
     *,
     loader: str | None,
-    removed: Container[str] = (),
+    retired: Container[str] = (),
 ) -> Artifact:
     """Write an object as an artifact; nothing names it until its row is committed.
 
-    No blob is ever written over: where there is one, this one's path ends in ``~`` and a ULID.
+    Guarantees: the bytes are in the store when it returns. Where the experiment has the same bytes already, they are
+    stored once.
 
     Args:
         blobs: The store's blobs.
         key: The experiment's folder.
         trial: Number of the trial.
-        attempt: The attempt that stores it. Attempts never write over one another's files.
+        attempt: The attempt that stores it.
         name: Name in the trial; ``/`` makes folders.
         value: An object the loader can store, or a path or an open binary file, which is streamed.
         loader: Name of a loader; None chooses by the name's ending.
-        removed: Paths of deleted artifacts that the journal still masks.
+        retired: Blobs that are about to be deleted, as the journal has them now.
+
+    Cost: one write. Of more than 16 MiB a bucket is asked first, and nothing is sent when it has them.
     """
-    folder = f"artifacts/experiment={key}/trial={trial}" + (f"/attempt={attempt}" if attempt > 1 else "")
-    relative = "/".join(escape(piece) for piece in _pieces(name))
-    path = f"{folder}/{relative}"
-    if path in removed:
-        path = _beside(path)
+    _check(name)
+    folder = blob_folder(key)
     if isinstance(value, os.PathLike) or hasattr(value, "read"):
         chosen = "bytes" if loader is None else loader_named(loader).name
-        path = _free(blobs, path)
-        size_bytes, digest = _stream(blobs, path, value)
+        with opened(value) as file:
+            size_bytes, digest, path = _stream(blobs, folder, file, retired)
     else:
-        how = loader_for(name, value) if loader is None else loader_named(loader)
-        try:
-            data = how.dump(value)
-        except TypeError as error:
-            raise UsageError(
-                f"object cannot be stored as {how.name}: {error}",
-                hint='choose another ending, store bytes, or ask for loader="pickle"',
-                name=name,
-                type=type(value).__name__,
-            ) from None
-        if len(data) > _CONDITIONAL_BYTES:
-            path = _free(blobs, path)
-            blobs.write_stream(path, io.BytesIO(data))
-        elif not blobs.create(path, data):
-            path = _beside(path)
+        data, how = dump(name, value, loader)
+        chosen, size_bytes = how.name, len(data)
+        if size_bytes > _WHOLE_BYTES:
+            size_bytes, digest, path = _stream(blobs, folder, io.BytesIO(data), retired)
+        else:
+            digest = hashlib.sha256(data).hexdigest()
+            path = _path(folder, digest, retired)
+            # Over one that there may be: this writer's own write is what makes them durable, and they look young again.
             blobs.write(path, data)
-        chosen, size_bytes, digest = how.name, len(data), hashlib.sha256(data).hexdigest()
-    return Artifact(trial, attempt, name, path, size_bytes, digest, now_text(), chosen)
+    return Artifact(trial, attempt, name, path, size_bytes, digest, now_text(), chosen, new_ulid())
 
 
-def _free(blobs: Blobs, path: str) -> str:
-    return path if blobs.info(path) is None else _beside(path)
+def _path(folder: str, digest: str, retired: Container[str]) -> str:
+    path = folder + digest
+    return f"{path}~{new_ulid()}" if path in retired else path
 
 
-def _beside(path: str) -> str:
-    return f"{path}~{new_ulid()}"
+def _stream(blobs: Blobs, folder: str, file: Any, retired: Container[str]) -> tuple[int, str, str]:
+    path = ""
+
+    def name() -> str:
+        nonlocal path
+        path = _path(folder, reader.digest.hexdigest(), retired)
+        return path[len(folder) :]
+
+    with HashingReader(file) as reader:
+        size_bytes = blobs.write_stream(folder, reader, name=name)  # type: ignore[arg-type]
+        return size_bytes, reader.digest.hexdigest(), path
 
 
 def load(blobs: Blobs, artifact: Artifact, loader: str | None = None) -> Any:
@@ -127,16 +138,41 @@ def load(blobs: Blobs, artifact: Artifact, loader: str | None = None) -> Any:
 
     Raises:
         DamagedError: the bytes are not those that were stored.
-        UsageError: the artifact is a pickle, and the caller asked for neither ``loader="pickle"`` nor ``"bytes"``.
+        UsageError: loading the artifact could run code, and the caller asked for neither its loader nor ``"bytes"``.
     """
-    if artifact.loader == "pickle" and loader not in ("pickle", "bytes"):
+    how = loader_named(loader or artifact.loader)
+    if loader is None and how.runs_code:
         raise UsageError(
-            "artifact is a pickle, which can run any code when it is loaded",
-            hint='if you trust who wrote the store, ask for loader="pickle"; loader="bytes" gives the raw bytes',
+            f"artifact is a {how.name}, which can run any code when it is loaded",
+            hint=f'if you trust who wrote the store, ask for loader="{how.name}"; loader="bytes" gives the raw bytes',
             name=artifact.name,
         )
     data = blobs.read(artifact.path)
-    digest = hashlib.sha256(data).hexdigest()
+    _compare(artifact, hashlib.sha256(data).hexdigest())
+    return how.load(data)
+
+
+def save(blobs: Blobs, artifact: Artifact, path: str | os.PathLike[str]) -> None:
+    """Write an artifact's bytes to a local file, which appears whole and checked, or not at all.
+
+    Memory: 40 MiB at most, however large it is.
+
+    Raises:
+        DamagedError: the bytes are not those that were stored; there is no file.
+        UsageError: the file cannot be written.
+    """
+    digest = Digest()
+    try:
+        with write_file(path) as file:
+            for data in chunks(blobs, artifact.path):
+                digest.update(data)
+                file.write(data)
+            _compare(artifact, digest.hexdigest())
+    finally:
+        digest.close()
+
+
+def _compare(artifact: Artifact, digest: str) -> None:
     if digest != artifact.sha256:
         raise DamagedError(
             "artifact does not hold what was stored",
@@ -145,54 +181,11 @@ def load(blobs: Blobs, artifact: Artifact, loader: str | None = None) -> Any:
             sha256=digest,
             expected_sha256=artifact.sha256,
         )
-    return loader_named(loader or artifact.loader).load(data)
 
 
-def _pieces(name: str) -> list[str]:
+def _check(name: str) -> None:
     check_name(name, "artifact")
-    pieces = name.split("/")
-    if any(piece in ("", ".", "..") for piece in pieces):
+    if any(piece in ("", ".", "..") for piece in name.split("/")):
         raise InvalidNameError(
             "the name of an artifact must be a relative path", hint="such as plots/loss.svg", name=name
         )
-    return pieces
-
-
-def _stream(blobs: Blobs, path: str, source: Any) -> tuple[int, str]:
-    with open(source, "rb") if isinstance(source, os.PathLike) else _Borrowed(source) as file:
-        reader = _Hashing(file)
-        size_bytes = blobs.write_stream(path, reader)  # type: ignore[arg-type]
-    return size_bytes, reader.digest.hexdigest()
-
-
-class _Borrowed:
-    """An open file of the caller's that stays open."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def __enter__(self) -> IO[bytes]:
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class _Hashing(io.RawIOBase):
-    """A reader that hashes what passes through it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        """It only reads."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes of the source."""
-        data = self._file.read(size)
-        if not isinstance(data, bytes):
-            raise UsageError("file must be open in binary mode", hint='open(path, "rb")')
-        self.digest.update(data)
-        return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import IO, Literal
@@ -143,16 +143,18 @@ class LocalBlobs:
         """Write a blob, replacing the one there may be in one step."""
         self._put(key, data, new=False, durable=durable and self._durable)
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         """Write a blob of any size from an open file, a mebibyte at a time; returns its size in bytes."""
-        folder, _, name = (self._base + check_key(key)).rpartition("/")
+        folder, _, last = (self._base + (check_key(key) if name is None else check_prefix(key))).rpartition("/")
         try:
             with self._stage(folder) as staged:
                 size = 0
                 while chunk := source.read(_STREAM_BYTES):
                     staged.write(chunk)
                     size += len(chunk)
-                self._publish(staged, folder, name, new=False, durable=self._durable)
+                if name is not None:
+                    last = check_key(key + name()).rpartition("/")[2]
+                self._publish(staged, folder, last, new=False, durable=self._durable)
         except OSError as error:
             raise from_oserror(error, "write a blob", key=key, url=self.url) from error
         return size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
@@ -79,10 +79,10 @@ class MemoryBlobs:
         path = self._base + check_key(key)
         MemoryFileSystem.store[path] = MemoryFile(self._fs, path, data)
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         """Write a blob from an open file; returns its size in bytes. Memory: the blob itself."""
         data = b"".join(iter(lambda: source.read(1 << 20), b""))
-        self.write(key, data)
+        self.write(key if name is None else check_prefix(key) + name(), data)
         return len(data)
 
     def open(self, key: str) -> IO[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,8 +69,12 @@ class Blobs(Protocol):
         """
         ...
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
-        """Write a blob of any size from an open file, in bounded memory; returns its size in bytes."""
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
+        """Write a blob of any size from an open file, in bounded memory; returns its size in bytes.
+
+        With `name`, `key` is a folder that ends with ``/``, and the function gives the blob's name in it once the
+        source was read to its end. Such a name stands for the bytes: a blob that has it already may stay as it is.
+        """
         ...
 
     def open(self, key: str) -> IO[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import IO, Any, cast
@@ -139,16 +139,19 @@ class RemoteBlobs:
         except Failed as failed:
             raise self._connection.no_bucket() from failed
 
-    def write_stream(self, key: str, source: IO[bytes]) -> int:
+    def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         """Write a blob of any size from an open file; returns its size in bytes.
 
         What is larger than 16 MiB goes through a temporary file, so that an upload can be sent again, and one
-        that breaks off never appears as a shorter blob.
+        that breaks off never appears as a shorter blob. With `name`, what is there already is not sent.
         """
-        path = self._base + check_key(key)
+        if name is None:
+            check_key(key)
+        else:
+            check_prefix(key)
         head = read_fully(source, _WHOLE_BYTES)
         if len(head) < _WHOLE_BYTES:
-            self.write(key, head)
+            self.write(key if name is None else key + name(), head)
             return len(head)
         options = _UPLOAD_OPTIONS[self._scheme]
         with tempfile.NamedTemporaryFile() as whole:
@@ -158,6 +161,12 @@ class RemoteBlobs:
                 whole.flush()
             except OSError as error:
                 raise from_oserror(error, "keep a copy to upload", key=key, path=whole.name) from error
+            if name is not None:
+                key += name()
+                known = self.info(key)
+                if known is not None and known.size_bytes == whole.tell():
+                    return known.size_bytes
+            path = self._base + check_key(key)
             try:
                 self._connection.call(
                     "write a blob", lambda fs: fs.put_file(whole.name, path, **options), writes=True, key=key

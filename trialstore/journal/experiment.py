@@ -69,6 +69,7 @@ class ExperimentState(Machine):
             "forget": self._forget,
             "disown": self._disown,
             "remove_artifacts": self._remove_artifacts,
+            "retire_blobs": self._retire_blobs,
         }
 
     # Registering
@@ -365,6 +366,9 @@ class ExperimentState(Machine):
 
     def _remove_artifacts(self, command: Command) -> Outcome:
         return self.manifest.remove_artifacts(command)
+
+    def _retire_blobs(self, command: Command) -> Outcome:
+        return self.manifest.retire_blobs(command)
 
     # Sessions and checkpoints
 

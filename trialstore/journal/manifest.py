@@ -16,8 +16,8 @@ __all__ = ["Manifest"]
 
 ROW_TABLES = tuple(table for table in TABLES if table != "trials")
 
-ARTIFACT_PATH = 3
-"""Where a row of the artifacts table has its path."""
+ARTIFACT_PATH, ARTIFACT_ID = 3, 8
+"""Where a row of the artifacts table has its path and its id."""
 
 
 class Manifest:
@@ -29,7 +29,9 @@ class Manifest:
         parts: Live parts by id.
         rows: Rows that are in no part, by table.
         superseded: Trials whose row in a trials part was overtaken by a newer one, by part.
-        removed_paths: Artifacts that were deleted but still stand in a part.
+        removed_artifacts: Ids of artifacts that were deleted, but whose rows still stand in a log or a part.
+        retired_blobs: Blobs of artifacts that no row named when a vacuum looked, with the time: whoever stores the same
+            bytes again takes another path, so that they can be deleted.
         retired: Parts that a compaction replaced and whose files were not deleted yet, with the time.
         attempts: By trial that went into a part, the attempt before which results are late ones: the last, or the one
             after it when the last had ended before the trial did. Left out where it is the first.
@@ -41,7 +43,8 @@ class Manifest:
         self.parts: dict[str, Part] = {}
         self.rows: dict[str, RowLog] = {table: RowLog() for table in ROW_TABLES}
         self.superseded: dict[str, set[int]] = {}
-        self.removed_paths: set[str] = set()
+        self.removed_artifacts: set[str] = set()
+        self.retired_blobs: dict[str, str] = {}
         self.retired: dict[str, list[str]] = {}
         self.attempts: dict[int, int] = {}
         self.disowned: dict[str, str] = {}
@@ -131,23 +134,31 @@ class Manifest:
             inside = {number for number in stale if part.table == "trials" and in_ranges(number, part.trials)}
             if inside:
                 self.superseded[part.id] = inside
-        still_here = {row[ARTIFACT_PATH] for row in self.rows["artifacts"].rows}
+        still_here = {row[ARTIFACT_ID] for row in self.rows["artifacts"].rows}
         new = {body["id"] for body in command["add"]}
         if not any(part.table == "artifacts" and part.id not in new for part in self.parts.values()):
-            # Another part may hold rows of these paths that a flush put there since the compaction looked.
-            self.removed_paths -= set(command["dropped_paths"]) - still_here
+            # Another part may hold these rows, which a flush put there since the compaction looked.
+            self.removed_artifacts -= set(command["dropped_artifacts"]) - still_here
         return accepted()
 
     def forget(self, command: Command) -> Outcome:
-        """The files of retired parts were deleted."""
+        """The files of retired parts and blobs were deleted, or a blob that was retired is named after all."""
         for part_id in command["parts"]:
             self.retired.pop(part_id, None)
+        for path in command.get("blobs", ()):
+            self.retired_blobs.pop(path, None)
         return accepted()
 
+    def retire_blobs(self, command: Command) -> Outcome:
+        """Take blobs out of use, or claim retired ones for deletion; gives back those that were as the command says."""
+        mine = [path for path, at in command["blobs"].items() if self.retired_blobs.get(path) == at]
+        self.retired_blobs.update(dict.fromkeys(mine, command["at"]))
+        return accepted(mine)
+
     def remove_artifacts(self, command: Command) -> Outcome:
-        """Artifacts of these paths are deleted."""
+        """Artifacts of these ids are deleted."""
         # The rows stay where they are and are masked: a flush counts rows, so none may vanish from a log.
-        self.removed_paths.update(command["paths"])
+        self.removed_artifacts.update(command["ids"])
         return accepted()
 
     def dump(self) -> dict[str, Any]:
@@ -155,8 +166,9 @@ class Manifest:
         return {
             "parts": [part.to_json() for part in self.parts.values()],
             "superseded": {part_id: sorted(numbers) for part_id, numbers in self.superseded.items()},
-            "removed_paths": sorted(self.removed_paths),
+            "removed_artifacts": sorted(self.removed_artifacts),
             "retired": self.retired,
+            **({"retired_blobs": self.retired_blobs} if self.retired_blobs else {}),
             **({"disowned": self.disowned} if self.disowned else {}),
             "attempts": list(self.attempts.items()),
             "rows": {table: [log.start, len(log.rows)] for table, log in self.rows.items()},
@@ -172,7 +184,8 @@ class Manifest:
         manifest = cls()
         manifest.add(head["parts"])
         manifest.superseded = {part_id: set(numbers) for part_id, numbers in head["superseded"].items()}
-        manifest.removed_paths = set(head["removed_paths"])
+        manifest.removed_artifacts = set(head["removed_artifacts"])
+        manifest.retired_blobs = dict(head.get("retired_blobs", {}))
         manifest.retired = dict(head["retired"])
         manifest.disowned = dict(head.get("disowned", {}))
         manifest.attempts = dict(head["attempts"])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialstore.artifacts.store import Artifact, load, put
+from trialstore.artifacts.store import Artifact, load, put, save
 from trialstore.journal.journal import Draft
 from trialstore.life.held import Held
 from trialstore.model.errors import ArtifactNotFoundError, nearest
 
-__all__ = ["artifacts", "delete", "retrieve", "store"]
+__all__ = ["artifacts", "delete", "retrieve", "retrieve_file", "store"]
 
 
 def store(held: Held, items: Mapping[str, Any], loader: str | None) -> list[Artifact]:
@@ -18,18 +19,19 @@ def store(held: Held, items: Mapping[str, Any], loader: str | None) -> list[Arti
     ledger, record = held.ledger, held.record
     ledger.require_writable()
     with ledger.journal.view() as state:
-        removed = set(state.manifest.removed_paths)
+        retired = set(state.manifest.retired_blobs)
     stored = []
     for name, value in items.items():
         artifact = put(
-            ledger.blobs, ledger.key, record.number, record.attempt, name, value, loader=loader, removed=removed
+            ledger.blobs, ledger.key, record.number, record.attempt, name, value, loader=loader, retired=retired
         )
         previous = held.stored.get(name)
+        if previous is not None and (previous.path, previous.loader) == (artifact.path, artifact.loader):
+            stored.append(previous)  # it is what is there
+            continue
         ledger.log_rows("artifacts", [artifact.row()])
-        if previous is not None and previous.path != artifact.path:
-            ledger.execute_one(Draft("remove_artifacts", {"paths": [previous.path]}))
-            ledger.blobs.delete([previous.path])
-            removed.add(previous.path)
+        if previous is not None:
+            ledger.execute_one(Draft("remove_artifacts", {"ids": [previous.id]}))
         held.stored[name] = artifact
         stored.append(artifact)
     return stored
@@ -48,12 +50,15 @@ def retrieve(held: Held, key: str, loader: str | None) -> Any:
     return load(held.ledger.blobs, held.stored.get(key) or _artifact(held, key), loader)
 
 
+def retrieve_file(held: Held, name: str, path: str | os.PathLike[str]) -> None:
+    """See `Trial.retrieve_file`."""
+    save(held.ledger.blobs, held.stored.get(name) or _artifact(held, name), path)
+
+
 def delete(held: Held, items: Iterable[str]) -> None:
-    """Delete artifacts: first their rows, then their bytes."""
+    """See `Trial.delete_from_storage`."""
     chosen = [_artifact(held, name) for name in items]
-    paths = [artifact.path for artifact in chosen]
-    held.ledger.execute_one(Draft("remove_artifacts", {"paths": paths}))
-    held.ledger.blobs.delete(paths)
+    held.ledger.execute_one(Draft("remove_artifacts", {"ids": [artifact.id for artifact in chosen]}))
     for artifact in chosen:
         held.stored.pop(artifact.name, None)
 

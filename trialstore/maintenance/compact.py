@@ -98,7 +98,7 @@ def _merge(blobs: Blobs, key: str, journal: Journal[ExperimentState], table: str
     with journal.view() as state:
         manifest = state.manifest
         superseded = {part: set(numbers) for part, numbers in manifest.superseded.items()}
-        removed = set(manifest.removed_paths) if table == "artifacts" else set()
+        removed = set(manifest.removed_artifacts) if table == "artifacts" else set()
         there = [p for p in manifest.parts.values() if p.table == table]
         parts = choose(there, superseded, bool(removed))
         if table == "telemetry":
@@ -119,7 +119,7 @@ def _merge(blobs: Blobs, key: str, journal: Journal[ExperimentState], table: str
                 "remove": [part.id for part in parts],
                 "add": [part.to_json() for part in new],
                 "dropped": {part.id: sorted(superseded[part.id]) for part in parts if part.id in superseded},
-                "dropped_paths": sorted(removed) if choose is _all_small else [],
+                "dropped_artifacts": sorted(removed) if choose is _all_small else [],
             },
         )
     )

@@ -9,17 +9,19 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from trialstore.artifacts.store import blob_folder
 from trialstore.blobs.leftovers import delete_leftovers, leftovers
 from trialstore.blobs.probe import PROBES
 from trialstore.blobs.protocol import BlobInfo, Blobs
 from trialstore.journal.catalog import Catalog
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
+from trialstore.journal.manifest import ARTIFACT_ID, ARTIFACT_PATH
 from trialstore.journal.retention import outgrown
 from trialstore.journal.stored import StoredJournal
 from trialstore.maintenance.waste import IN_WORK, Waste
 from trialstore.model.errors import BlobNotFoundError
-from trialstore.model.part import TABLES
+from trialstore.model.part import TABLES, Part
 from trialstore.model.times import format_time
 
 __all__ = ["Vacuum"]
@@ -37,7 +39,7 @@ class Vacuum:
     long a writer was suspended (see `trialstore.journal.retention`). Killed at any instant, it is just run again.
 
     A process that was suspended for longer than `grace` between writing a part and announcing it finds the part
-    refused, and logs so; between storing an artifact and committing its row, it leaves a row whose blob is missing.
+    refused, and logs so; between storing an artifact and committing its row, it may leave a row whose blob is missing.
 
     Attributes:
         blobs: The store's blobs.
@@ -117,22 +119,42 @@ class Vacuum:
         self._delete(infos, "written more than the grace ago and never announced")
 
     def _artifacts(self, key: str, journal: Journal[ExperimentState]) -> None:
-        from trialstore.tables.parts import read_part
+        """Retire the blobs that no artifact names, and delete those that were retired long enough ago.
 
-        root = f"artifacts/experiment={key}/"
-        infos = self._old((i for i in self.blobs.list(root) if i.key.startswith(f"{root}trial=")), IN_WORK)
-        if not infos:
-            return
+        Whoever stores equal bytes shares a blob, and commits its row later. So a blob is first retired: who looks
+        after that takes another path. Who looked before has committed its row when the blob is old enough to go.
+        """
+        folder = blob_folder(key)
+        infos = {info.key: info for info in self.blobs.list(folder)}
         # Looked at after the listing, so that a row that came meanwhile is seen.
         with journal.view() as state:
             manifest = state.manifest
-            named = {row[3] for row in manifest.rows["artifacts"].rows}
-            removed = set(manifest.removed_paths)
+            retired = dict(manifest.retired_blobs)
+            if not infos and not retired:
+                return
+            removed = set(manifest.removed_artifacts)
+            named = {row[ARTIFACT_PATH] for row in manifest.rows["artifacts"].rows if row[ARTIFACT_ID] not in removed}
             parts = [part for part in manifest.parts.values() if part.table == "artifacts"]
-        for part in parts:
-            named.update(read_part(self.blobs, key, part)["path"].to_pylist())
-        self._delete([info for info in infos if info.key not in named], "no row names this artifact")
-        self._delete([info for info in infos if info.key in named & removed], "this artifact was deleted")
+        named |= _named_in_parts(self.blobs, key, parts, removed)
+        old = {info.key for info in self._old(infos.values(), IN_WORK)}
+        before = format_time(self.now - max(self.grace, IN_WORK))
+        spared = sorted(path for path in retired if path in named)
+        fresh = sorted(old - named - retired.keys())
+        due = {path: at for path, at in sorted(retired.items()) if at <= before and path not in named}
+        due = {path: at for path, at in due.items() if path in old or path not in infos}
+        if self.dry_run:
+            self._delete([infos[path] for path in due if path in infos], _UNNAMED)
+            return
+        if fresh:
+            journal.execute(Draft("retire_blobs", {"blobs": dict.fromkeys(fresh)}))
+        if due:
+            # Each is deleted by the one vacuum that claims it: another one may be gone before it, and a writer have
+            # made the same path anew.
+            *_, outcome = journal.execute(Draft("retire_blobs", {"blobs": due}))
+            self._delete([infos[path] for path in outcome.value if path in infos], _UNNAMED)
+            spared += outcome.value
+        if spared:
+            journal.execute(Draft("forget", {"parts": [], "blobs": spared}))
 
     def _leases(self, key: str, journal: Journal[ExperimentState]) -> None:
         infos = self._old(self.blobs.list(f"leases/experiment={key}/"))
@@ -163,7 +185,20 @@ class Vacuum:
                 self.blobs.delete([info.key for info in infos[start : start + _AT_ONCE]])
 
 
+_UNNAMED = "no artifact has named these bytes since an earlier vacuum"
 _FOLDERS = (*TABLES, "leases", "inbox", "checkpoints", "journal")
+
+
+def _named_in_parts(blobs: Blobs, key: str, parts: list[Part], removed: set[str]) -> set[str]:
+    """Blobs that artifacts in parts name."""
+    from trialstore.tables.parts import read_part
+
+    named: set[str] = set()
+    for part in parts:
+        rows = read_part(blobs, key, part)
+        pairs = zip(rows["path"].to_pylist(), rows["id"].to_pylist(), strict=True)
+        named.update(path for path, artifact in pairs if artifact not in removed)
+    return named
 
 
 def unannounced(blobs: Blobs, key: str, journal: Journal[ExperimentState], before: datetime) -> list[BlobInfo]:

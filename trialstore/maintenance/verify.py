@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from trialstore.artifacts.store import blob_folder
 from trialstore.blobs.protocol import Blobs
 from trialstore.journal.catalog import Catalog
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Journal
-from trialstore.journal.manifest import ROW_TABLES
+from trialstore.journal.manifest import ARTIFACT_ID, ROW_TABLES
 from trialstore.journal.stored import StoredJournal
 from trialstore.maintenance.chain import check_chain
 from trialstore.maintenance.problem import Problem
@@ -109,17 +110,18 @@ def verify_experiment(
     lost = _check_artifacts(blobs, key, rows, report, fast)
     if suspects or lost:
         with journal.view() as state:
-            live, removed = set(state.manifest.parts), set(state.manifest.removed_paths)
-        gone = {parts[part].blob_key(key) for part in suspects if part not in live} | (lost & removed)
+            live, removed = set(state.manifest.parts), state.manifest.removed_artifacts
+            named = {path for path, ids in lost.items() if not ids <= removed}
+        gone = {parts[part].blob_key(key) for part in suspects if part not in live} | (lost.keys() - named)
         report.problems = [problem for problem in report.problems if problem.blob not in gone]
     return report
 
 
 def _artifact_rows(state: ExperimentState) -> dict[str, list[Any]]:
-    """Rows of artifacts in the journal's state, by path, without those that were removed."""
+    """Rows of artifacts in the journal's state, by id; none for those that were removed."""
     manifest = state.manifest
-    return {row[3]: list(row) for row in manifest.rows["artifacts"].rows if row[3] not in manifest.removed_paths} | {
-        path: [] for path in manifest.removed_paths
+    return {row[ARTIFACT_ID]: list(row) for row in manifest.rows["artifacts"].rows} | {
+        removed: [] for removed in manifest.removed_artifacts
     }
 
 
@@ -195,7 +197,7 @@ def _check_parts(
                     report.add("damaged", blob, what)
                 if part.table == "artifacts" and len(report.problems) == before:
                     for row in artifact_rows_of(data):
-                        rows.setdefault(str(row[3]), row)
+                        rows.setdefault(str(row[ARTIFACT_ID]), row)
         except BlobNotFoundError:
             report.add("missing", blob, f"a live part of {part.table} with {part.rows} rows is gone")
         if len(report.problems) > before:
@@ -203,20 +205,29 @@ def _check_parts(
     return wrong
 
 
-def _check_artifacts(blobs: Blobs, key: str, rows: dict[str, list[Any]], report: Verification, fast: bool) -> set[str]:
-    """Compare each artifact with its row; the paths that something is wrong with."""
-    wrong: set[str] = set()
-    for path, row in rows.items():
-        if not row:
-            continue
+def _check_artifacts(
+    blobs: Blobs, key: str, rows: dict[str, list[Any]], report: Verification, fast: bool
+) -> dict[str, set[str]]:
+    """Compare each blob with the rows that name it; the wrong blobs, and the ids of their rows."""
+    folder = blob_folder(key)
+    named: dict[str, list[list[Any]]] = {}
+    for row in rows.values():
+        if row:
+            named.setdefault(row[3], []).append(row)
+    wrong: dict[str, set[str]] = {}
+    for path, sharing in sorted(named.items()):
+        row, *others = sharing
         size_bytes, sha256 = row[4], row[5]
-        if not path.startswith(f"artifacts/experiment={key}/"):
+        if not path.startswith(folder):
             report.add("mismatch", path, "an artifact's row names a blob outside its experiment", "do not trust it")
             continue
         info = blobs.info(path)
         before = len(report.problems)
-        if info is None:
-            report.add("missing", path, f"artifact {row[2]!r} of trial {row[0]} is gone")
+        if path[len(folder) :].partition("~")[0] != sha256 or any(other[4:6] != row[4:6] for other in others):
+            report.add("mismatch", path, "artifacts of other bytes name it", "do not trust it")
+        elif info is None:
+            more = f", and {len(others)} more" if others else ""
+            report.add("missing", path, f"artifact {row[2]!r} of trial {row[0]}{more} is gone")
         else:
             report.count(info.size_bytes)
             if info.size_bytes != size_bytes:
@@ -224,7 +235,7 @@ def _check_artifacts(blobs: Blobs, key: str, rows: dict[str, list[Any]], report:
             elif not fast and (digest := _digest(blobs, path)) != sha256:
                 report.add("damaged", path, f"artifact has SHA-256 {digest}, not {sha256}")
         if len(report.problems) > before:
-            wrong.add(path)
+            wrong[path] = {str(named_by[ARTIFACT_ID]) for named_by in sharing}
     return wrong
 
 

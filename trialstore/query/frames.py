@@ -49,8 +49,8 @@ def _experiment(snapshot: Snapshot, table: str, experiment: ExperimentSnapshot, 
         samples = pl.concat(_scans(snapshot, table, repeated, ordered=True))
         frames.append(samples.unique(["trial", "name", "at"], keep="first", maintain_order=True))
     rows = pl.concat(frames) if frames else pl.LazyFrame(schema=_columns(table, snapshot.structs))
-    if table == "artifacts" and experiment.removed_paths:
-        rows = rows.filter(~pl.col("path").is_in(sorted(experiment.removed_paths)))
+    if table == "artifacts" and experiment.removed_artifacts:
+        rows = rows.filter(~pl.col("id").is_in(sorted(experiment.removed_artifacts)))
     if trial is not None:
         rows = rows.filter(pl.col("trial") == trial)
     who = [pl.lit(experiment.name).alias("experiment"), pl.lit(experiment.version, pl.Int64).alias("version")]

@@ -36,7 +36,7 @@ class ExperimentSnapshot:
         seq: The sequence number.
         parts: Live parts of all tables.
         superseded: By part, the trials whose row there no longer counts.
-        removed_paths: Artifacts that were deleted; their rows are not shown.
+        removed_artifacts: Ids of artifacts that were deleted; their rows are not shown.
         live: By table, the rows that are in no part. A trial here is in no part, unless superseded there.
     """
 
@@ -48,7 +48,7 @@ class ExperimentSnapshot:
     seq: int
     parts: tuple[Part, ...] = ()
     superseded: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    removed_paths: frozenset[str] = frozenset()
+    removed_artifacts: frozenset[str] = frozenset()
     live: Mapping[str, pa.Table] = field(default_factory=dict)
 
     def table_parts(self, table: str) -> list[Part]:

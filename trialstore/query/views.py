@@ -131,8 +131,8 @@ def _trial_in(numbers: frozenset[int]) -> str:
 def _removed(table: str, experiments: Sequence[ExperimentSnapshot]) -> list[str]:
     if table != "artifacts":
         return []
-    paths = sorted({path for experiment in experiments for path in experiment.removed_paths})
-    return [f"path NOT IN ({', '.join(map(literal, paths))})"] if paths else []
+    ids = sorted({removed for experiment in experiments for removed in experiment.removed_artifacts})
+    return [f"id NOT IN ({', '.join(map(literal, ids))})"] if ids else []
 
 
 def params_view(experiments: Sequence[ExperimentSnapshot], files: Sequence[FileSource]) -> str:

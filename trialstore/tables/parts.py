@@ -114,7 +114,7 @@ def merge_parts(
     name: str,
     parts: Sequence[Part],
     superseded: Mapping[str, set[int]],
-    removed_paths: set[str],
+    removed_artifacts: set[str],
     rows_per_part: int,
 ) -> list[Part]:
     """Write the rows of these parts that still count as new parts, sorted over all of them.
@@ -130,13 +130,13 @@ def merge_parts(
         name: The table.
         parts: Parts of this table.
         superseded: By part, the trials whose row there no longer counts.
-        removed_paths: Artifacts whose rows are dropped.
+        removed_artifacts: Ids of artifacts whose rows are dropped.
         rows_per_part: Most rows of a new part.
     """
     seq = max((part.seq for part in parts), default=0)
     written: list[Part] = []
     try:
-        for table in _merged(blobs, experiment_key, name, parts, superseded, removed_paths, rows_per_part):
+        for table in _merged(blobs, experiment_key, name, parts, superseded, removed_artifacts, rows_per_part):
             written.append(write_part(blobs, experiment_key, name, table, seq))  # noqa: PERF401 - deleted on an error
     except BaseException:
         blobs.delete([part.blob_key(experiment_key) for part in written])
@@ -150,14 +150,14 @@ def _merged(
     name: str,
     parts: Sequence[Part],
     superseded: Mapping[str, set[int]],
-    removed_paths: set[str],
+    removed_artifacts: set[str],
     rows_per_part: int,
 ) -> Iterator[pa.Table]:
     """The counting rows in the order of the table, in tables of at most `rows_per_part` rows."""
     queue = sorted((part for part in parts if part.trials), key=lambda part: part.trials[0][0])
     waiting: list[tuple[tuple[int, str], pa.Table]] = []
     for position, part in enumerate(queue):
-        table = _counting(read_part(blobs, experiment_key, part), name, superseded.get(part.id, ()), removed_paths)
+        table = _counting(read_part(blobs, experiment_key, part), name, superseded.get(part.id, ()), removed_artifacts)
         waiting.append(((part.seq, part.id), table))
         after = queue[position + 1].trials[0][0] if position + 1 < len(queue) else None
         if after is not None and sum(table.num_rows for _, table in waiting) < rows_per_part:
@@ -177,12 +177,13 @@ def _merged(
         waiting = [(rank, table) for rank, table in waiting if table.num_rows]
 
 
-def _counting(table: pa.Table, name: str, superseded: Iterable[int], removed_paths: set[str]) -> pa.Table:
+def _counting(table: pa.Table, name: str, superseded: Iterable[int], removed_artifacts: set[str]) -> pa.Table:
     numbers = list(superseded)
     if numbers:
         table = table.filter(pc.invert(pc.is_in(table["trial"], value_set=pa.array(numbers, pa.int64()))))
-    if name == "artifacts" and removed_paths:
-        table = table.filter(pc.invert(pc.is_in(table["path"], value_set=pa.array(sorted(removed_paths), pa.string()))))
+    if name == "artifacts" and removed_artifacts:
+        removed = pa.array(sorted(removed_artifacts), pa.string())
+        table = table.filter(pc.invert(pc.is_in(table["id"], value_set=removed)))
     return table
 
 

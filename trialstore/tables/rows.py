@@ -22,7 +22,7 @@ def rows_table(name: str, rows: Sequence[Sequence[Any]]) -> pa.Table:
         name: metrics, telemetry, status or artifacts.
         rows: Values as the journal's state keeps them, decoded: metrics (trial, attempt, name, step, at, value);
             telemetry (trial, attempt, at, name, value); status (trial, attempt, status, at, worker, reason);
-            artifacts (trial, attempt, name, path, size_bytes, sha256, at, loader). Times are stored spellings.
+            artifacts (trial, attempt, name, path, size_bytes, sha256, at, loader, id). Times are stored spellings.
     """
     schema = ROW_SCHEMAS[name]
     if not rows:

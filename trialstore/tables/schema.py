@@ -99,6 +99,7 @@ ROW_SCHEMAS: Mapping[str, pa.Schema] = {
             ("sha256", pa.string()),
             ("at", TIME),
             ("loader", pa.string()),
+            ("id", pa.string()),
         ]
     ),
 }

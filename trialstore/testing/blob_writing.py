@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from trialstore.blobs.protocol import Blobs
+from trialstore.model.errors import UsageError
 from trialstore.testing.blob_base import MEBIBYTE, OnBlobs
 from trialstore.testing.races import eager_switches, race_of_processes, race_of_threads
 
@@ -114,6 +115,21 @@ class Writing(OnBlobs):
         source.read(7)
         assert blobs.write_stream("a/stream", source) == 10_000
         assert blobs.read("a/stream") == b"0123456789" * 1000
+
+    @pytest.mark.parametrize("size", [0, 10, 17 * MEBIBYTE])
+    def test_a_stream_may_get_its_name_from_what_was_read(self, blobs: Blobs, size: int) -> None:
+        """The name is asked for when the source was read to its end; a second stream of that name is no error."""
+        data = b"x" * size
+        for _ in range(2):
+            source = _Dribble(data) if size < MEBIBYTE else io.BytesIO(data)
+            assert blobs.write_stream("a/b/", source, name=lambda source=source: f"read-{source.tell()}") == size  # type: ignore[misc]
+            assert [info.key for info in blobs.list("")] == [f"a/b/read-{size}"]
+            assert blobs.read(f"a/b/read-{size}") == data
+        for folder in ("a", "../", "/a/"):
+            with pytest.raises(UsageError):
+                blobs.write_stream(folder, io.BytesIO(), name=lambda: "x")
+        with pytest.raises(UsageError):
+            blobs.write_stream("a/", io.BytesIO(), name=lambda: "../x")
 
     def test_a_stream_that_breaks_off_leaves_nothing(self, blobs: Blobs) -> None:
         """A stream that fails leaves no new blob and does not change an old one."""
