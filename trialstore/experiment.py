@@ -315,6 +315,13 @@ class Experiment(Maintained):
         """One row a parameter of a trial: the long `params` table, lazily."""
         return self._rows("params", None)
 
+    def repeats(self) -> pl.LazyFrame:
+        """Equal configurations as one row a metric, with mean, deviation, interval and percentiles; lazily.
+
+        The table `repeats` of SQL: ``docs/FORMAT.md`` lists its columns.
+        """
+        return self._rows("repeats", None)
+
     def _rows(self, table: str, trial: Trial | int | None) -> pl.LazyFrame:
         number = trial.number if isinstance(trial, Trial) else trial
         return self.snapshot().frame(table, trial=number)

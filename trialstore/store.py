@@ -380,7 +380,7 @@ class Store(Maintained):
         *,
         as_of: datetime | None = None,
     ) -> Result:
-        """DuckDB SQL over the tables trials, params, metrics, telemetry, status, artifacts and experiments.
+        """DuckDB SQL over the tables trials, params, repeats, metrics, telemetry, status, artifacts and experiments.
 
         All tables show one snapshot, taken when this is called. NaN sorts above every number and null last.
 

@@ -19,7 +19,7 @@ from trialstore.model.errors import ExperimentNotFoundError, UsageError
 from trialstore.model.identity import new_ulid
 from trialstore.query.snapshot import Snapshot
 
-TABLES = ("trials", "params", "metrics", "telemetry", "status", "artifacts", "experiments")
+TABLES = ("trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -110,7 +110,9 @@ def test_names_and_versions_tell_experiments_apart(blobs: Blobs) -> None:
     assert counts[0] == ("e%20", 1, 1, 1, datetime(2026, 11, 21, 1, 2, 3, 123456, UTC))
 
 
-@pytest.mark.parametrize("view", ["trials", "params", "metrics", "telemetry", "status", "artifacts", "experiments"])
+@pytest.mark.parametrize(
+    "view", ["trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments"]
+)
 def test_every_table_is_there_without_any_rows(blobs: Blobs, view: str) -> None:
     for exps in ([], [experiment(blobs, "a")], [experiment(blobs, "a"), experiment(blobs, "b")]):
         result = Snapshot(blobs, exps).sql(f"SELECT * FROM {view}")

@@ -12,6 +12,7 @@ import duckdb
 
 from trialstore.model.errors import QueryError, UnsupportedError, UsageError
 from trialstore.query.inherited import watch
+from trialstore.query.repeats import REPEATS, repeats_view
 from trialstore.query.result import Result
 from trialstore.query.sources import sources_of
 from trialstore.query.views import FileSource, literal, params_view, quoted, table_view
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VIEWS", "Engine"]
 
-VIEWS = ("trials", "params", "metrics", "telemetry", "status", "artifacts", "experiments")
-"""The tables that a query may name."""
+VIEWS = ("trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
+"""The tables that a query may name. `repeats` reads `trials`, which comes before it."""
 
 _INTROSPECTION = frozenset({"show", "describe", "summarize", "pragma", "information_schema", "duckdb_views"})
 _WORD = re.compile(r"\b\w+\b(?!\s*\.)")
@@ -148,6 +149,8 @@ class _Catalog:
     def prepare(self, connection: duckdb.DuckDBPyConnection, words: set[str]) -> None:
         """Make the views that these words name."""
         everything = not words.isdisjoint(_INTROSPECTION)
+        if "repeats" in words:
+            words = words | {"trials"}
         for view in VIEWS:
             if view not in self._made and (everything or view in words):
                 connection.execute(f"CREATE VIEW {self._prefix}{view} AS {self._query(view)}")
@@ -157,6 +160,8 @@ class _Catalog:
         """The columns of a view, with the fields of its structs."""
         if view == "params":
             return ["experiment", "version", "trial", "name", "value", "text", "type"]
+        if view == "repeats":
+            return list(REPEATS)
         if view == "experiments":
             return ["experiment", "version", "id", "name", "created_at", "trials", "…", "metadata"]
         names = list(TRIAL_COLUMNS if view == "trials" else ROW_SCHEMAS[view].names)
@@ -170,6 +175,9 @@ class _Catalog:
         if view == "params":
             return params_view(experiments, self._sources("trials"))
         structs = self.snapshot.structs
+        if view == "repeats":
+            exact = any(file.exact for file in self._sources("trials"))
+            return repeats_view(experiments, structs, f"{self._prefix}trials", exact=exact)
         schema_file = self.workspace.write_schema(view, structs)
         return table_view(view, experiments, schema_file, self._sources(view), structs)
 

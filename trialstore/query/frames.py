@@ -9,6 +9,8 @@ import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
+from trialstore.model.errors import UsageError
+from trialstore.query.repeats import REPEATS
 from trialstore.query.scan import scan_files
 from trialstore.query.sources import Source, sources_of
 from trialstore.query.workspace import experiments_table
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAMES", "frame"]
 
-FRAMES = ("trials", "params", "metrics", "telemetry", "status", "artifacts", "experiments")
+FRAMES = ("trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
 """The tables that there are frames of."""
 
 _LONG = {"trial": pl.Int64, "name": pl.String, "value": pl.Float64, "text": pl.String, "type": pl.String}
@@ -32,8 +34,8 @@ def frame(snapshot: Snapshot, table: str, experiments: Sequence[ExperimentSnapsh
         rows = pl.from_arrow(experiments_table(experiments))
         assert isinstance(rows, pl.DataFrame)
         return rows.lazy()
-    if table == "params":
-        return _params(snapshot, experiments, trial)
+    if table in ("params", "repeats"):
+        return _by_sql(snapshot, table, experiments, trial)
     frames = [_experiment(snapshot, table, experiment, trial) for experiment in experiments]
     if not frames:
         return pl.LazyFrame(schema={**_IDENTITY, **_columns(table, snapshot.structs)})
@@ -154,28 +156,44 @@ def _dtype(kind: str) -> pl.DataType:
     }[kind]
 
 
-def _params(snapshot: Snapshot, experiments: Sequence[ExperimentSnapshot], trial: int | None) -> pl.LazyFrame:
-    """The long table of parameters, by SQL when it is collected."""
+def _by_sql(
+    snapshot: Snapshot, table: str, experiments: Sequence[ExperimentSnapshot], trial: int | None
+) -> pl.LazyFrame:
+    """A table that DuckDB makes when it is collected."""
     chosen = snapshot if tuple(experiments) == snapshot.experiments else type(snapshot)(snapshot.blobs, experiments)
-    return register_io_source(_LongParams(chosen, trial), schema={**_IDENTITY, **_LONG}, is_pure=True)
+    if table == "params":
+        schema = {**_IDENTITY, **_LONG}
+    else:
+        if trial is not None:
+            raise UsageError("a table of groups has no rows of one trial", hint="filter it by id", table=table)
+        types = _columns("trials", chosen.structs)
+        schema = {
+            name: types[name] if type_ is None else _types(pa.schema([(name, type_)]))[name]
+            for name, type_ in REPEATS.items()
+        }
+    return register_io_source(_BySql(chosen, table, schema, trial), schema=schema, is_pure=True)
 
 
-class _LongParams:
-    """Runs the query of the long table; can be pickled with its snapshot."""
+class _BySql:
+    """Runs the query of a table; can be pickled with its snapshot."""
 
-    def __init__(self, snapshot: Snapshot, trial: int | None) -> None:
+    def __init__(self, snapshot: Snapshot, table: str, schema: Mapping[str, pl.DataType], trial: int | None) -> None:
         self._snapshot = snapshot
+        self._table = table
+        self._schema = schema
         self._trial = trial
 
     def __call__(
         self, with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
-        shown = with_columns or [*_IDENTITY, *_LONG]
+        shown = with_columns or list(self._schema)
         needed = dict.fromkeys([*shown, *(() if predicate is None else predicate.meta.root_names())])
         where = "" if self._trial is None else f" WHERE trial = {int(self._trial)}"
         # Polars asks for the first n rows of the source, and filters those.
         limit = "" if n_rows is None else f" LIMIT {n_rows}"
         columns = ", ".join(f'"{name}"' for name in needed)
-        for batch in self._snapshot.sql(f"SELECT {columns} FROM params{where}{limit}").batches():
+        for batch in self._snapshot.sql(f"SELECT {columns} FROM {self._table}{where}{limit}").batches():
             rows = pl.DataFrame(batch)
+            empty = [pl.lit(None).alias(name) for name in needed if self._schema[name] == pl.Null()]
+            rows = rows.with_columns(empty)
             yield (rows if predicate is None else rows.filter(predicate)).select(shown)

@@ -99,7 +99,7 @@ class Snapshot:
         return f"Snapshot({names}{more})"
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
-        """Run DuckDB SQL over trials, params, metrics, telemetry, status, artifacts and experiments.
+        """Run DuckDB SQL over trials, params, repeats, metrics, telemetry, status, artifacts and experiments.
 
         Args:
             query: Any DuckDB statement.
@@ -114,7 +114,7 @@ class Snapshot:
         """The same table as a Polars LazyFrame: columns, row groups and files are pruned when it is collected.
 
         Args:
-            table: trials, params, metrics, telemetry, status, artifacts or experiments.
+            table: trials, params, repeats, metrics, telemetry, status, artifacts or experiments.
             experiment: Only this experiment, in all its versions.
             trial: Only rows of the trial of this number; files without it are not touched.
 
