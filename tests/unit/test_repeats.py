@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections import defaultdict
@@ -72,7 +73,7 @@ def test_each_statistic_is_that_of_the_standard_library(trials: list[tuple[int, 
         if not seen:
             assert {row[name] for name in ("mean", "stddev", "sem", "ci_low", "median", "min", "max")} == {None}
             continue
-        close = dict(rel=1e-9, abs=1e-6)
+        close = {"rel": 1e-9, "abs": 1e-6}
         assert row["mean"] == pytest.approx(statistics.fmean(seen), **close)
         assert (row["min"], row["max"]) == (min(seen), max(seen))
         for name, share in (("p25", 0.25), ("median", 0.5), ("p75", 0.75), ("p90", 0.9), ("p99", 0.99)):
@@ -107,8 +108,8 @@ def test_the_interval_is_students(freedom: int) -> None:
 
 
 def test_the_quantiles_fall_towards_the_normal_ones() -> None:
-    assert NORMAL == pytest.approx(statistics.NormalDist().inv_cdf(0.975), abs=1e-15)
-    assert all(a > b for a, b in zip(T_QUANTILES, T_QUANTILES[1:], strict=False))
+    assert pytest.approx(statistics.NormalDist().inv_cdf(0.975), abs=1e-15) == NORMAL
+    assert all(a > b for a, b in itertools.pairwise(T_QUANTILES))
     assert T_QUANTILES[0] == pytest.approx(math.tan(math.pi * 0.475), rel=1e-14)
     ((far,),) = duckdb.sql(f"SELECT {t_quantile_sql('1000000000')}").fetchall()
     assert far == pytest.approx(NORMAL, abs=1e-8)

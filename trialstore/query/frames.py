@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -161,23 +161,19 @@ def _by_sql(
 ) -> pl.LazyFrame:
     """A table that DuckDB makes when it is collected."""
     chosen = snapshot if tuple(experiments) == snapshot.experiments else type(snapshot)(snapshot.blobs, experiments)
-    if table == "params":
-        schema = {**_IDENTITY, **_LONG}
-    else:
+    schema: dict[str, Any] = {**_IDENTITY, **_LONG}
+    if table == "repeats":
         if trial is not None:
             raise UsageError("a table of groups has no rows of one trial", hint="filter it by id", table=table)
-        types = _columns("trials", chosen.structs)
-        schema = {
-            name: types[name] if type_ is None else _types(pa.schema([(name, type_)]))[name]
-            for name, type_ in REPEATS.items()
-        }
+        own = _types(pa.schema([(name, pa.null() if type_ is None else type_) for name, type_ in REPEATS.items()]))
+        schema = {**own, **{name: _columns("trials", chosen.structs)[name] for name in ("fidelity", "params")}}
     return register_io_source(_BySql(chosen, table, schema, trial), schema=schema, is_pure=True)
 
 
 class _BySql:
     """Runs the query of a table; can be pickled with its snapshot."""
 
-    def __init__(self, snapshot: Snapshot, table: str, schema: Mapping[str, pl.DataType], trial: int | None) -> None:
+    def __init__(self, snapshot: Snapshot, table: str, schema: Mapping[str, Any], trial: int | None) -> None:
         self._snapshot = snapshot
         self._table = table
         self._schema = schema

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from trialstore.model.status import Status
 from trialstore.query.snapshot import ExperimentSnapshot
-from trialstore.query.student import NORMAL, t_quantile_sql
+from trialstore.query.student import t_quantile_sql
 from trialstore.query.views import literal, quoted
 from trialstore.tables.schema import Fields, fold_name
 
