@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trialstore.artifacts.store import Artifact
-    from trialstore.bucket import Bucket, Stored
     from trialstore.experiment import Experiment
     from trialstore.model import errors
     from trialstore.model.errors import TrialStoreError
-    from trialstore.model.metric import Metric
+    from trialstore.model.metric import Comparison, Metric, MetricValue
+    from trialstore.model.observation import Observation
+    from trialstore.model.profile import Profile
     from trialstore.model.space import Categorical, Dimension, Fidelity, Integer, Real, Space
     from trialstore.model.status import Status
     from trialstore.query.result import Result
@@ -38,15 +39,18 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Artifact",
-    "Bucket",
     "Categorical",
+    "Comparison",
     "Dimension",
     "Experiment",
     "ExperimentStats",
     "Fidelity",
     "Integer",
     "Metric",
+    "MetricValue",
+    "Observation",
     "Options",
+    "Profile",
     "Real",
     "Report",
     "Result",
@@ -54,7 +58,6 @@ __all__ = [
     "Space",
     "Status",
     "Store",
-    "Stored",
     "Trial",
     "TrialStoreError",
     "__version__",
@@ -64,20 +67,20 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "trialstore.artifacts.store",
-    "Bucket": "trialstore.bucket",
     "Experiment": "trialstore.experiment",
     "ExperimentStats": "trialstore.stats",
-    "Metric": "trialstore.model.metric",
+    "Observation": "trialstore.model.observation",
+    "Profile": "trialstore.model.profile",
     "Options": "trialstore.session",
     "Report": "trialstore.report",
     "Result": "trialstore.query.result",
     "Snapshot": "trialstore.query.snapshot",
     "Status": "trialstore.model.status",
     "Store": "trialstore.store",
-    "Stored": "trialstore.bucket",
     "Trial": "trialstore.trial",
     "TrialStoreError": "trialstore.model.errors",
     "open": "trialstore.store",
+    **dict.fromkeys(("Comparison", "Metric", "MetricValue"), "trialstore.model.metric"),
     **dict.fromkeys(("Categorical", "Dimension", "Fidelity", "Integer", "Real", "Space"), "trialstore.model.space"),
 }
 """Where each name lives. It is imported when it is first used, so that importing the package costs next to nothing."""

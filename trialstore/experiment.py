@@ -23,6 +23,7 @@ from trialstore.model.space import Space
 from trialstore.model.status import Status
 from trialstore.model.times import format_time
 from trialstore.registering import register, trial_bodies, trial_body
+from trialstore.report import Report
 from trialstore.stats import BROKEN, ExperimentStats
 from trialstore.trial import Trial
 from trialstore.upkeep import Maintained, Upkeep
@@ -121,6 +122,7 @@ class Experiment(Maintained):
         parent: int | None = None,
         ready_at: datetime | None = None,
         attributes: Mapping[str, Any] | None = None,
+        info: Any = None,
         reserve: bool = False,
     ) -> Trial:
         """Add a pending trial; durable when it returns.
@@ -133,6 +135,7 @@ class Experiment(Maintained):
             parent: Number of the trial it was made from.
             ready_at: Not to be claimed before this aware time.
             attributes: Anything else to remember.
+            info: What the optimiser wants back with the trial: any value that `trialstore.model.codec` encodes.
             reserve: Claim it for this session in the same commit, so that it is returned running.
 
         Raises:
@@ -150,6 +153,7 @@ class Experiment(Maintained):
             parent=parent,
             ready_at=ready_at,
             attributes=attributes,
+            info=info,
         )
         if reserve and "ready_at" in body:
             raise UsageError("a trial that is not ready yet cannot be reserved", ready_at=ready_at)
@@ -184,7 +188,8 @@ class Experiment(Maintained):
             rows: A Polars frame, an Arrow table, or mappings, with ``params`` and ``metrics`` (structs, mappings, or
                 flat columns such as ``params.lr``; null means absent), and any of status (SUCCEEDED by default, and
                 always a final one), name, seed, fidelity, parent, submitted_at, started_at, ended_at (aware times),
-                exception, traceback, worker, summary and attributes.
+                exception, traceback, worker, runner, info, summary, attributes, extras, storage, profiles (by name, or
+                as the column has them), sem and n. A metric may also be an `Observation`.
             progress: Told how many rows are in after every 131,072.
 
         Raises:
@@ -271,6 +276,27 @@ class Experiment(Maintained):
             if wanted is None or live[number].status is wanted:
                 yield Trial(self._ledger, self.declared_metrics, live[number])
 
+    def report(self, number: int | str) -> Report:
+        """The report of a trial that has ended, by the trial's number or id.
+
+        Raises:
+            TrialNotFoundError: there is no such trial.
+            TransitionError: it has not ended.
+        """
+        return self.trial(number)._report()
+
+    def reports(self, status: Status | str | None = None) -> Iterator[Report]:
+        """The reports of all trials that have ended, or of those of a status, by number.
+
+        For analysis of many, `history` is much faster.
+        """
+        stored: dict[int, set[str]] = {}
+        for number, name in self.artifacts().select("trial", "name").collect().iter_rows():
+            stored.setdefault(number, set()).add(name)
+        for trial in self.trials(status):
+            if trial.status.is_final:
+                yield trial._report({*stored.get(trial.number, ()), *(trial._held.record.storage or ())})
+
     def __len__(self) -> int:
         with self._ledger.journal.view() as state:
             return sum(state.counts.values())
@@ -326,11 +352,9 @@ class Experiment(Maintained):
         number = trial.number if isinstance(trial, Trial) else trial
         return self.snapshot().frame(table, trial=number)
 
-    def sql(
-        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, *, external: bool = False
-    ) -> Result:
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
         """SQL over this experiment alone; see `Store.sql`."""
-        return self.snapshot().sql(query, parameters, external=external)
+        return self.snapshot().sql(query, parameters)
 
     def best(self, metric: str | None = None) -> Trial | None:
         """The successful trial with the best value of a metric, None when there is none.

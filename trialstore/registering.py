@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
-from trialstore.model.codec import pack_dict, plain
+from trialstore.model.codec import pack, pack_dict, plain
 from trialstore.model.errors import InvalidParamsError, LostTrialError, UsageError
 from trialstore.model.identity import check_name, packed_hash
 from trialstore.model.metric import Metric
@@ -33,6 +33,7 @@ def trial_body(
     parent: int | None = None,
     ready_at: datetime | None = None,
     attributes: Mapping[str, Any] | None = None,
+    info: Any = None,
 ) -> dict[str, Any]:
     """What the journal says of a trial that is to be registered; see `Experiment.register_trial`."""
     if type(params) is not dict and not isinstance(params, Mapping):
@@ -55,6 +56,8 @@ def trial_body(
         body["ready_at"] = format_time(ready_at)
     if attributes:
         body["attributes"] = pack_dict(attributes, "attributes")
+    if info is not None:
+        body["info"] = pack(info, "info")
     return body
 
 

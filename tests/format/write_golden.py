@@ -25,6 +25,7 @@ import trialstore as ts
 from trialstore import session as session_module
 from trialstore.model import identity, times
 from trialstore.model.codec import decode, encode
+from trialstore.model.profile import MemoryInterval, MemoryUnit, Profile, TimeInterval, TimeKind
 
 START = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 TABLES = ("trials", "params", "metrics", "telemetry", "status", "artifacts", "experiments")
@@ -101,6 +102,21 @@ def run_trial(experiment: ts.Experiment, loss: float) -> ts.Trial:
     return trial
 
 
+def gathered(experiment: ts.Experiment, name: str) -> ts.Trial:
+    """A trial with one of everything that a trial can gather; what is measured is made up."""
+    trial = experiment.register_trial({name: 1}, info={"asked": (1, 2)}, seed=2**65, reserve=True)
+    trial.set_trial_runner(7)
+    trial.summary.update(odd=ODD, rate=float("nan"), count=2**70)
+    trial.attach_extra("plugin", ODD)
+    profiles = trial._held.keep().profiles
+    profiles["trial"] = Profile(
+        TimeInterval(1.5, 4.25, TimeKind.WALL), MemoryInterval(1.5, 2.5, 3.0, 4.0, 0.5, 0.5, MemoryUnit.MEGABYTES)
+    )
+    profiles["trial:fit"] = Profile(TimeInterval(0.125, 0.25, TimeKind.PROCESS), MemoryInterval())
+    trial.store({"model.bin": b"elsewhere"}, where=lambda name, items: None)
+    return trial
+
+
 def journal(store: ts.Store) -> None:
     """Everything that a journal alone holds: no Parquet, so that every byte of it is the project's own."""
     experiment = store.create_experiment(
@@ -119,6 +135,8 @@ def journal(store: ts.Store) -> None:
     second = experiment.reserve_trial()
     assert second is not None
     second.crashed("out of memory", "line 1\nline 2")
+    gathered(experiment, "lr").success(loss=ts.Observation(0.5, sem=0.125, n=40), ops=ts.Observation(2, n=3))
+    experiment.trial(1).attach_extra("late", (1, None))
     experiment.set_document("state", {"step": 1, "odd": ODD})
     store.set_document("locks", ["a", 1])
     store.intern_many([{"lr": 0.1}, ODD])
@@ -143,6 +161,7 @@ def tables(store: ts.Store) -> None:
     experiment.trial(2).annotate(tag="revived", odd=ODD)
     experiment.trial(3).delete_from_storage(["notes.txt"])
     run_trial(experiment, 9.0)
+    gathered(experiment, "lr").fail(loss=ts.Observation(0.5, sem=float("nan")))
     experiment.flush()
     run_trial(experiment, 10.0)
     experiment.trial(2).annotate(more=True)
@@ -165,6 +184,7 @@ def contents(store: ts.Store) -> dict[str, Any]:
             "metadata": dict(experiment.metadata),
             "counts": {status.name: count for status, count in experiment.counts.items()},
             "state": experiment.document("state"),
+            "reports": [report.to_dict() for report in experiment.reports()],
             "trials": [
                 {
                     "params": dict(trial.params),

@@ -28,7 +28,7 @@ STEPS = {
     "RUNNING": (CLAIMABLE | ACTIVE | FINAL) - {"RUNNING"},
     "UNKNOWN": CLAIMABLE | ACTIVE | FINAL,
 }
-RESULT = ("metrics", "summary", "exception", "traceback")
+RESULT = ("metrics", "summary", "exception", "traceback", "sem", "n", "profiles", "extras", "storage")
 TABLES = ("metrics", "telemetry", "status", "artifacts")
 
 
@@ -305,7 +305,7 @@ class Model:
         if refusal:
             return refusal
         trial = self.trials[c["trial"]]
-        trial.attributes = {**trial.attributes, **c["attributes"]}
+        trial.attributes = {**trial.attributes, **c.get("attributes", {})}
         trial.seq = self.seq
         self.remember(trial)
         return Verdict(None)

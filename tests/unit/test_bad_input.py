@@ -395,7 +395,9 @@ def test_failing_may_leave_metrics_out_but_not_make_them_up(
     experiment: ts.Experiment, trial: ts.Trial, folder: str
 ) -> None:
     refuses(folder, InvalidMetricsError, lambda: trial.fail(loss=1), "'loss' was not declared")
-    assert trial.fail(ops=1).metrics == {"ops": 1}
+    report = trial.fail(ops=1)
+    assert report.values == {"ops": 1}
+    assert report.metrics == {"latency_ms": float("inf"), "ops": 1}
 
 
 @pytest.mark.parametrize("flushed", [False, True])

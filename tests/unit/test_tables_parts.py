@@ -52,7 +52,10 @@ def test_a_part_says_what_is_in_it(blobs: MemoryBlobs) -> None:
     assert info is not None
     assert info.size_bytes == part.size_bytes
     assert (part.rows, part.trials, part.seq) == (3, ((2, 3), (5, 5)), 17)
-    assert part.schema == {"params": {"x": "double"}, "metrics": {}, "fidelity": {}, "summary": {}}
+    assert part.schema == {
+        "params": {"x": "double"},
+        **{name: {} for name in ("metrics", "sem", "n", "fidelity", "summary")},
+    }
     assert part.exact
     assert (part.first_at, part.last_at) == (None, None)
     assert [r.number for r in records_from(read_part(blobs, KEY, part))] == [2, 3, 5]

@@ -61,6 +61,7 @@ class ExperimentState(Machine):
             "status": self._status,
             "expire": self._expire,
             "annotate": self._annotate,
+            "assign": self._assign,
             "revive": self._revive,
             "rows": self._rows,
             "parts": self._parts,
@@ -203,7 +204,7 @@ class ExperimentState(Machine):
                 record,
                 refused(stale, trial=number, attempt=attempt, current_attempt=record.attempt, status=record.status),
             )
-        record.ended_at = at
+        record.ended_at = at = command.get("when") or at
         for name in command.keys() & _RESULT:
             setattr(record, name, command[name])
         self.busy_us += _microseconds(record.started_at, at)
@@ -307,13 +308,32 @@ class ExperimentState(Machine):
     # Changing what is known of a trial
 
     def _annotate(self, command: Command) -> Outcome:
-        """Merge attributes into a trial that is not in a part."""
+        """Merge attributes, extras and names of stored things into a trial that is not in a part."""
         record, refusal = self._live(command["trial"])
         if record is None:
             return refusal
-        record.attributes = {**(record.attributes or {}), **command["attributes"]}
+        if "attributes" in command:
+            record.attributes = {**(record.attributes or {}), **command["attributes"]}
+        if "extras" in command:
+            record.extras = {**(record.extras or {}), **command["extras"]}
+        if "storage" in command:
+            gone = command.get("gone", ())
+            kept = dict.fromkeys([*(record.storage or ()), *command["storage"]])
+            record.storage = [name for name in kept if name not in gone] or None
         record.seq = self.seq
         return accepted()
+
+    def _assign(self, command: Command) -> Outcome:
+        """Give a trial that has not ended to a runner when the expected one has it; tells who has it now."""
+        record, refusal = self._live(command["trial"])
+        if record is None:
+            return refusal
+        if record.status.is_final:
+            return refused("finished", trial=record.number, status=record.status)
+        if record.runner == command.get("was") and record.runner != command["runner"]:
+            record.runner = command["runner"]
+            record.seq = self.seq
+        return accepted(record.runner)
 
     def _revive(self, command: Command) -> Outcome:
         """Bring a finished trial back from its part, so that it can be changed."""
@@ -426,9 +446,9 @@ class ExperimentState(Machine):
 
 _GIVEN = frozenset(
     {"name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"}
-    | {"exception", "traceback", "worker", "attempt"}
+    | {"exception", "traceback", "worker", "attempt", "info", "sem", "n", "profiles", "extras", "storage", "runner"}
 )
-_RESULT = frozenset({"metrics", "summary", "exception", "traceback"})
+_RESULT = frozenset({"metrics", "summary", "exception", "traceback", "sem", "n", "profiles", "extras", "storage"})
 
 
 def repeat_key(body: dict[str, Any]) -> bytes:

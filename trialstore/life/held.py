@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -11,10 +12,30 @@ from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.model.errors import LostTrialError, TransitionError, TrialNotFoundError
 from trialstore.model.metric import Metric
+from trialstore.model.profile import Profile
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 
-__all__ = ["Held"]
+__all__ = ["Held", "Unsaved"]
+
+
+@dataclass(slots=True)
+class Unsaved:
+    """What a trial gathers until it ends.
+
+    Attributes:
+        summary: What the user wants to see of it.
+        extras: What plugins attached, by name.
+        profiles: What was measured, by name, in the order in which the measurements began.
+        passing: Names of the extras that are not to be stored.
+        elsewhere: Names of what was stored outside of the store.
+    """
+
+    summary: dict[str, Any]
+    extras: dict[str, Any]
+    profiles: dict[str, Profile]
+    passing: set[str] = field(default_factory=set)
+    elsewhere: dict[str, None] = field(default_factory=dict)
 
 
 class Held:
@@ -29,7 +50,12 @@ class Held:
         stored: What this handle stored as artifacts, by name.
         exception: What was raised in `begin`, or its text once it comes from the store.
         traceback: Its traceback as text.
+        unsaved: What belongs to the trial and is stored when it ends; None as long as there is nothing.
+        measuring: The measurements that are going on, outermost first.
     """
+
+    unsaved: Unsaved | None = None
+    measuring: tuple[Any, ...] = ()
 
     def __init__(self, ledger: Ledger, declared: Sequence[Metric], record: TrialRecord, owned: bool = False) -> None:
         self.ledger = ledger
@@ -48,6 +74,11 @@ class Held:
         """Name of the experiment."""
         return self.ledger.entry.name
 
+    @property
+    def name(self) -> str:
+        """The trial's name, or one made of the experiment's and the number."""
+        return self.record.name or f"{self.experiment}-{self.record.number}"
+
     def refresh(self) -> None:
         """Look at the store again.
 
@@ -59,7 +90,18 @@ class Held:
             raise TrialNotFoundError("trial is gone", experiment=self.experiment, trial=self.record.number)
         self.record = record
         self.params = MappingProxyType(record.params)
-        self.exception, self.traceback = record.exception, record.traceback
+        if record.status.is_final:
+            self.exception, self.traceback, self.unsaved = record.exception, record.traceback, None
+        if not record.status.is_active:
+            self.disown()
+
+    def keep(self) -> Unsaved:
+        """What is not saved yet, to put something in."""
+        if self.unsaved is None:
+            record = self.record
+            profiles = dict(Profile.from_row(row) for row in record.profiles or ())
+            self.unsaved = Unsaved(dict(record.summary or {}), dict(record.extras or {}), profiles)
+        return self.unsaved
 
     def require_open(self) -> None:
         """Refuse what only a trial that has not ended allows."""

@@ -9,13 +9,47 @@ from typing import Any
 from trialstore.artifacts.store import Artifact, load, put, save
 from trialstore.journal.journal import Draft
 from trialstore.life.held import Held
-from trialstore.model.errors import ArtifactNotFoundError, nearest
+from trialstore.life.noting import elsewhere
+from trialstore.model.errors import ArtifactNotFoundError, UsageError, nearest
 
-__all__ = ["artifacts", "delete", "retrieve", "retrieve_file", "store"]
+__all__ = ["artifacts", "delete", "retrieve", "retrieve_file", "storage", "store"]
 
 
-def store(held: Held, items: Mapping[str, Any], loader: str | None) -> list[Artifact]:
+def store(held: Held, items: Mapping[str, Any], where: Any, loader: str | None) -> Any:
     """See `Trial.store`."""
+    if where is None:
+        return _store(held, items, loader)
+    bucket = _bucket(held, where)
+    if bucket is not None:
+        found = bucket.store(items) if loader is None else bucket.store(items, loader=loader)
+    else:
+        _no_loader(loader)
+        found = where(held.name, items)
+    elsewhere(held, added=items)
+    return found
+
+
+def storage(held: Held) -> set[str]:
+    """Names of all that was stored with the trial, wherever it is."""
+    unsaved = held.unsaved
+    return {*artifacts(held), *(held.record.storage or ()), *(unsaved.elsewhere if unsaved is not None else ())}
+
+
+def _bucket(held: Held, where: Any) -> Any:
+    """The trial's own bucket in another bucket; None for something to call."""
+    if hasattr(where, "sub"):
+        return where.sub(held.name)
+    if callable(where):
+        return None
+    raise UsageError("things can be stored in a bucket, or by something to call", where=where)
+
+
+def _no_loader(loader: str | None) -> None:
+    if loader is not None:
+        raise UsageError("what is called to store things chooses how itself", hint="leave loader out", loader=loader)
+
+
+def _store(held: Held, items: Mapping[str, Any], loader: str | None) -> list[Artifact]:
     ledger, record = held.ledger, held.record
     ledger.require_writable()
     with ledger.journal.view() as state:
@@ -45,9 +79,18 @@ def artifacts(held: Held) -> dict[str, Artifact]:
     return newest
 
 
-def retrieve(held: Held, key: str, loader: str | None) -> Any:
+def retrieve(held: Held, key: str, where: Any, check: type | None, loader: str | None) -> Any:
     """See `Trial.retrieve`."""
-    return load(held.ledger.blobs, held.stored.get(key) or _artifact(held, key), loader)
+    if where is None:
+        value = load(held.ledger.blobs, held.stored.get(key) or _artifact(held, key), loader)
+    else:
+        bucket = _bucket(held, where)
+        if bucket is None:
+            raise UsageError("what is called to store things does not give them back", hint="name the bucket", key=key)
+        value = bucket[key].load() if loader is None else bucket[key].load(loader=loader)
+    if check is not None and not isinstance(value, check):
+        raise TypeError(f"{key!r} holds {type(value).__name__}, not {check.__name__}")
+    return value
 
 
 def retrieve_file(held: Held, name: str, path: str | os.PathLike[str]) -> None:
@@ -55,12 +98,21 @@ def retrieve_file(held: Held, name: str, path: str | os.PathLike[str]) -> None:
     save(held.ledger.blobs, held.stored.get(name) or _artifact(held, name), path)
 
 
-def delete(held: Held, items: Iterable[str]) -> None:
+def delete(held: Held, items: Iterable[str], where: Any) -> dict[str, bool]:
     """See `Trial.delete_from_storage`."""
-    chosen = [_artifact(held, name) for name in items]
+    if isinstance(items, str):
+        raise UsageError("items must be several names", hint=f"write [{items!r}]", items=items)
+    names = list(items)
+    if where is not None:
+        bucket = _bucket(held, where)
+        gone: dict[str, bool] = dict(where(held.name, names) if bucket is None else bucket.remove(names))
+        elsewhere(held, gone=names)
+        return gone
+    chosen = [_artifact(held, name) for name in names]
     held.ledger.execute_one(Draft("remove_artifacts", {"ids": [artifact.id for artifact in chosen]}))
     for artifact in chosen:
         held.stored.pop(artifact.name, None)
+    return dict.fromkeys(names, True)
 
 
 def _artifact(held: Held, name: str) -> Artifact:

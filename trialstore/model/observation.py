@@ -32,7 +32,7 @@ class Observation:
     Example:
         >>> from trialstore.model.observation import Observation
         >>> Observation.of([3.0, 5.0, 4.0])
-        Observation(mean=4.0, sem=0.5773502691896258, n=3)
+        Observation(mean=4.0, sem=0.577..., n=3)
 
     Source: Ax, the columns ``mean``, ``sem`` and ``n`` of `ax.core.data.Data`.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from trialstore.model.codec import pack_dict, unpack_dict
+from trialstore.model.codec import pack, pack_dict, unpack, unpack_dict
 from trialstore.model.status import Status
 
 __all__ = ["TrialRecord"]
@@ -26,7 +26,13 @@ class TrialRecord:
         submitted_at, started_at, ended_at: When it was registered, first claimed for the current attempt, and ended.
         ready_at: Not to be claimed before this time; None means at once.
         attempts: Ended attempts that did not finish the trial, and late results of them.
-        metrics: Final values by metric name.
+        metrics: Final values by metric name, as they were reported.
+        sem, n: Standard errors and counts of those that were given as observations.
+        profiles: Rows of `Profile.to_row`, in the order in which the measurements began.
+        info: What the optimiser keeps with the trial: any value.
+        extras: What plugins attached.
+        storage: Names of what was stored outside of the store.
+        runner: Who is meant to run it.
         seq: Sequence number of the commit that last changed the trial.
     """
 
@@ -52,6 +58,13 @@ class TrialRecord:
     traceback: str | None = None
     attributes: dict[str, Any] | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    sem: dict[str, Any] | None = None
+    n: dict[str, Any] | None = None
+    profiles: list[list[Any]] | None = None
+    info: Any = None
+    extras: dict[str, Any] | None = None
+    storage: list[str] | None = None
+    runner: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The stored form; empty fields are left out. The dicts must be in plain JSON form."""
@@ -94,6 +107,13 @@ class TrialRecord:
             self.traceback,
             None if self.attributes is None else unpack_dict(self.attributes),
             self.attempts,
+            None if self.sem is None else unpack_dict(self.sem),
+            None if self.n is None else unpack_dict(self.n),
+            None if self.profiles is None else [[unpack(value) for value in row] for row in self.profiles],
+            None if self.info is None else unpack(self.info),
+            None if self.extras is None else unpack_dict(self.extras),
+            self.storage,
+            self.runner,
         )
 
     def encoded(self) -> TrialRecord:
@@ -105,8 +125,13 @@ class TrialRecord:
             metrics=pack_dict(self.metrics, "metrics"),
             summary=None if self.summary is None else pack_dict(self.summary, "summary"),
             attributes=None if self.attributes is None else pack_dict(self.attributes, "attributes"),
+            sem=None if self.sem is None else pack_dict(self.sem, "sem"),
+            n=None if self.n is None else pack_dict(self.n, "n"),
+            profiles=None if self.profiles is None else [[pack(value) for value in row] for row in self.profiles],
+            info=pack(self.info, "info"),
+            extras=None if self.extras is None else pack_dict(self.extras, "extras"),
         )
 
 
 _FIELDS = tuple(field.name for field in fields(TrialRecord))
-_NULLABLE = frozenset({"fidelity", "summary", "attributes"})
+_NULLABLE = frozenset({"fidelity", "summary", "attributes", "extras"})

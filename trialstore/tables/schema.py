@@ -8,8 +8,12 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
+from trialstore.model.profile import PROFILE_FIELDS
+
 __all__ = [
+    "NAMES",
     "PLACEHOLDER",
+    "PROFILES",
     "ROW_SCHEMAS",
     "SORT_KEYS",
     "STRUCTS",
@@ -31,11 +35,23 @@ Fields: TypeAlias = Mapping[str, str]
 
 TIME = pa.timestamp("us", "UTC")
 
-STRUCTS = ("params", "metrics", "fidelity", "summary")
+STRUCTS = ("params", "metrics", "sem", "n", "fidelity", "summary")
 """The struct columns of the trials table."""
 
 PLACEHOLDER = "_"
 """The only field, always null, of a struct column that has no field: Parquet cannot write an empty struct."""
+
+PROFILES = pa.list_(
+    pa.field(
+        "element",
+        pa.struct(
+            [(name, pa.float64() if name.endswith(("_s", "_bytes")) else pa.string()) for name in PROFILE_FIELDS]
+        ),
+    )
+)
+"""What was measured in a trial, in the order in which the measurements began: rows of `Profile.to_row`."""
+
+NAMES = pa.list_(pa.field("element", pa.string()))
 
 TRIAL_COLUMNS: Mapping[str, pa.DataType | None] = {
     "trial": pa.int64(),
@@ -44,6 +60,7 @@ TRIAL_COLUMNS: Mapping[str, pa.DataType | None] = {
     "status": pa.string(),
     "attempt": pa.int32(),
     "worker": pa.string(),
+    "runner": pa.int64(),
     "submitted_at": TIME,
     "started_at": TIME,
     "ended_at": TIME,
@@ -51,12 +68,18 @@ TRIAL_COLUMNS: Mapping[str, pa.DataType | None] = {
     "seed": pa.int64(),
     "fidelity": None,
     "parent": pa.int64(),
+    "info": pa.string(),
     "params": None,
     "metrics": None,
+    "sem": None,
+    "n": None,
     "summary": None,
+    "profiles": PROFILES,
     "exception": pa.string(),
     "traceback": pa.string(),
     "attributes": pa.string(),
+    "extras": pa.string(),
+    "storage": NAMES,
     "attempts": pa.string(),
     "exact": pa.string(),
     "seq": pa.int64(),

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import from_json, to_json
 
-from trialstore.model.codec import pack_dict, unpack
+from trialstore.model.codec import decode, encode, pack_dict, unpack
+from trialstore.model.profile import PROFILE_FIELDS
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 from trialstore.tables.schema import STRUCTS, Fields, trials_schema
@@ -18,9 +19,10 @@ from trialstore.tables.times import time_array, time_texts
 __all__ = ["records_from", "trials_table"]
 
 _INT64 = 2**63
-_DIRECT = ("id", "name", "worker", "parent", "exception", "traceback", "seq")
+_DIRECT = ("id", "name", "worker", "runner", "parent", "exception", "traceback", "storage", "seq")
 _TIMES = ("submitted_at", "started_at", "ended_at", "ready_at")
-_OPTIONAL = frozenset({"fidelity", "summary"})
+_OPTIONAL = frozenset({"fidelity", "summary", "sem", "n"})
+_JSON_DICTS = ("attributes", "extras")
 
 
 def trials_table(records: Sequence[TrialRecord], structs: Mapping[str, Fields] | None = None) -> pa.Table:
@@ -50,8 +52,12 @@ def trials_table(records: Sequence[TrialRecord], structs: Mapping[str, Fields] |
             columns["seed"][index] = None
         if record.session is not None:
             kept.setdefault(index, {})["session"] = record.session
-    columns["attributes"] = [
-        None if record.attributes is None else to_json(pack_dict(record.attributes, "attributes")).decode()
+    for name in _JSON_DICTS:
+        dicts = [getattr(record, name) for record in records]
+        columns[name] = [None if row is None else to_json(pack_dict(row, name)).decode() for row in dicts]
+    columns["info"] = [None if record.info is None else encode(record.info).decode() for record in records]
+    columns["profiles"] = [
+        None if record.profiles is None else [dict(zip(PROFILE_FIELDS, row, strict=True)) for row in record.profiles]
         for record in records
     ]
     columns["attempts"] = [to_json(record.attempts).decode() if record.attempts else None for record in records]
@@ -77,8 +83,12 @@ def records_from(table: pa.Table) -> list[TrialRecord]:
     for name in STRUCTS:
         dicts = dicts_of(table[name])
         columns[name] = dicts if name in _OPTIONAL else [row or {} for row in dicts]
-    columns["attributes"] = [
-        None if text is None else _dict(from_json(text)) for text in table["attributes"].to_pylist()
+    for name in _JSON_DICTS:
+        columns[name] = [None if text is None else _dict(from_json(text)) for text in table[name].to_pylist()]
+    columns["info"] = [None if text is None else decode(text) for text in table["info"].to_pylist()]
+    columns["profiles"] = [
+        None if rows is None else [[row[name] for name in PROFILE_FIELDS] for row in rows]
+        for rows in table["profiles"].to_pylist()
     ]
     columns["attempts"] = [[] if text is None else from_json(text) for text in table["attempts"].to_pylist()]
     exact = columns.pop("exact")
