@@ -20,11 +20,13 @@ from trialstore.model.errors import (
 from trialstore.model.identity import check_name
 from trialstore.model.metric import Metric
 from trialstore.model.space import Space
-from trialstore.model.status import Status
+from trialstore.model.status import BROKEN, Status
 from trialstore.model.times import format_time
 from trialstore.registering import register, trial_bodies, trial_body
+from trialstore.render.page import Page
+from trialstore.render.rendered import Rendered
 from trialstore.report import Report
-from trialstore.stats import BROKEN, ExperimentStats
+from trialstore.stats import ExperimentStats
 from trialstore.trial import Trial
 from trialstore.upkeep import Maintained, Upkeep
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Maintained):
+class Experiment(Maintained, Rendered):
     """A named set of trials with one parameter space and one list of metrics.
 
     `Store.create_experiment` and `Store.experiment` give one. It may be used from many threads, and pickled.
@@ -98,6 +100,17 @@ class Experiment(Maintained):
 
     def __repr__(self) -> str:
         return f"<Experiment {self.name!r} version {self.version} in {self._ledger.blobs.url}>"
+
+    def _page(self) -> Page:
+        from trialstore.facts import best_numbers, experiment_facts, newest_numbers, trial_facts
+        from trialstore.render.experiment_page import experiment_page
+
+        best = best_numbers(self, 5)
+        newest = [number for number in newest_numbers(self, 10) if number not in best][:5]
+        trials = {
+            name: [trial_facts(self.trial(n)) for n in some] for name, some in (("best", best), ("newest", newest))
+        }
+        return experiment_page({**experiment_facts(self), **trials})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Experiment):

@@ -12,8 +12,6 @@ from trialstore.model.times import parse_time
 
 __all__ = ["ExperimentStats"]
 
-BROKEN = frozenset({Status.CRASHED, Status.FAILED, Status.TIMED_OUT})
-
 
 @dataclass(frozen=True, slots=True)
 class ExperimentStats:

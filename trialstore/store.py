@@ -31,6 +31,8 @@ from trialstore.model.identity import check_name, params_hash
 from trialstore.model.metric import Metric, problems_of
 from trialstore.model.space import Dimension, Space
 from trialstore.model.times import format_time, parse_time
+from trialstore.render.page import Page
+from trialstore.render.rendered import Rendered
 from trialstore.session import Options, Session
 from trialstore.upkeep import Maintained, Upkeep
 
@@ -90,7 +92,7 @@ def open(  # noqa: A001 - `trialstore.open` is what users write
     return Store(Session(place, blobs, chosen, retention_s(about)), about)
 
 
-class Store(Maintained):
+class Store(Maintained, Rendered):
     """All experiments under one root, and SQL and frames over them. `open` gives one.
 
     Attributes:
@@ -137,6 +139,14 @@ class Store(Maintained):
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"
+
+    def _page(self) -> Page:
+        from trialstore.facts import experiment_facts
+        from trialstore.render.store_page import store_page
+
+        experiments = self.experiments()
+        shown = [experiment_facts(experiment) for experiment in experiments[-50:]]
+        return store_page(self.url, self.created_at, shown, len(experiments))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, (self._session, self._about)

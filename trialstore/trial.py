@@ -18,6 +18,8 @@ from trialstore.model.metric import Metric
 from trialstore.model.profile import MemoryUnit, Profile, TimeKind
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
+from trialstore.render.page import Page
+from trialstore.render.rendered import Rendered
 from trialstore.report import Report
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Trial"]
 
 
-class Trial(Known):
+class Trial(Known, Rendered):
     """One configuration of an experiment, and what became of it.
 
     `Experiment.reserve_trial` and `Experiment.trial` give one. Everything that was logged before the call that
@@ -46,6 +48,12 @@ class Trial(Known):
 
     def __repr__(self) -> str:
         return f"<Trial {self.number} of {self.experiment!r}: {self.status.name}, params={dict(self.params)!r:.200}>"
+
+    def _page(self) -> Page:
+        from trialstore.facts import trial_facts
+        from trialstore.render.trial_page import trial_page
+
+        return trial_page({"experiment": self.experiment, **trial_facts(self)})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trial):

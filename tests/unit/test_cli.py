@@ -23,7 +23,9 @@ import trialstore as ts
 from trialstore.cli.app import app
 from trialstore.cli.exact import to_json
 from trialstore.cli.options import parse_duration
-from trialstore.cli.render import Column, printable, shown, spell_duration, table
+from trialstore.render.page import Column
+from trialstore.render.table import plain_text, table
+from trialstore.render.values import shown, spell_duration
 
 REPOSITORY = Path(ts.__file__).parents[1]
 ODD = "odd [red]näme\x1b[31m 🚀"
@@ -427,7 +429,7 @@ class TestShape:
             assert "123456789" in console.file.getvalue()
 
     def test_control_characters_are_spelled_out(self) -> None:
-        assert printable("a\x1b[31m\n\u202eb👩\u200d🚀").plain == r"a\x1b[31m\n\u202eb👩" + "\u200d🚀"
+        assert plain_text("a\x1b[31m\n\u202eb👩\u200d🚀").plain == r"a\x1b[31m\n\u202eb👩" + "\u200d🚀"
 
     def test_values(self) -> None:
         assert shown({"a": None, "b": [True, 0.1 + 0.2]}) == "{a: null, b: [true, 0.3]}"

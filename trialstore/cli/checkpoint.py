@@ -25,7 +25,8 @@ def checkpoint(target: Target) -> None:
 
         typer.echo(dumps(keys))
         return
-    from trialstore.cli.render import output, printable
+    from trialstore.cli.console import output
+    from trialstore.render.table import plain_text
 
     for key in keys:
-        output().print(printable(key), soft_wrap=True)
+        output().print(plain_text(key), soft_wrap=True)

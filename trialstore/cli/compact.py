@@ -56,14 +56,15 @@ def _run(experiments: list[Experiment], keep: timedelta) -> list[dict[str, Any]]
 
     from rich.markup import escape
 
-    from trialstore.cli.render import printable, progress
+    from trialstore.cli.console import progress
     from trialstore.model.part import TABLES
+    from trialstore.render.table import plain_text
 
     done = []
     with progress() as bar:
         task = bar.add_task("compacting", total=len(experiments) * len(TABLES))
         for index, experiment in enumerate(experiments):
-            name = escape(printable(experiment.name).plain[:_NAME_CELLS])
+            name = escape(plain_text(experiment.name).plain[:_NAME_CELLS])
 
             def tell(table: str, start: int = index * len(TABLES), name: str = name) -> None:
                 bar.update(task, description=f"{name}: {table}", completed=start + TABLES.index(table))
@@ -75,7 +76,9 @@ def _run(experiments: list[Experiment], keep: timedelta) -> list[dict[str, Any]]
 
 
 def _print(done: list[dict[str, Any]]) -> None:
-    from trialstore.cli.render import Column, output, table
+    from trialstore.cli.console import output
+    from trialstore.render.page import Column
+    from trialstore.render.table import table
 
     console = output()
     if not done:

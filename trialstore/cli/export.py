@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from trialstore.cli.console import complaints, progress
 from trialstore.cli.exact import dumps, to_json
-from trialstore.cli.render import complaints, printable, progress
 from trialstore.model.errors import UsageError
+from trialstore.render.table import plain_text
 
 if TYPE_CHECKING:
     from trialstore.query.result import Result
@@ -53,7 +54,7 @@ def export(result: Result, format_: str, out: Path | None, limit: int | None) ->
             _write_parquet(batches, columns, result, file)
         else:
             _WRITERS[format_](batches, columns, file)
-    complaints().print(printable(f"wrote {rows[0]:,} rows to {out}"))
+    complaints().print(plain_text(f"wrote {rows[0]:,} rows to {out}"))
 
 
 def _distinct(names: list[str]) -> list[str]:

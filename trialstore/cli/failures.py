@@ -40,7 +40,8 @@ def exit_codes(ctx: Any) -> Iterator[None]:
 
 
 def _tell(error: TrialStoreError, *, as_json: bool) -> None:
-    from trialstore.cli.render import complaints, printable
+    from trialstore.cli.console import complaints
+    from trialstore.render.table import plain_text
 
     if as_json:
         from trialstore.cli.exact import dumps
@@ -55,9 +56,9 @@ def _tell(error: TrialStoreError, *, as_json: bool) -> None:
         return
     console = complaints()
     text = str(error)
-    console.print(printable(f"error: {error.message}", lines=True), style="bold red")
+    console.print(plain_text(f"error: {error.message}", lines=True), style="bold red")
     if len(text) > len(error.message):
-        console.print(printable(text[len(error.message) + 1 :], lines=True), style="red")
+        console.print(plain_text(text[len(error.message) + 1 :], lines=True), style="red")
 
 
 def _fact(value: object) -> object:

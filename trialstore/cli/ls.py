@@ -20,7 +20,7 @@ def ls(url: Url, storage_option: StorageOptions = None, as_json: AsJson = False)
     Example: trialstore ls results
     """
     store = open_store(url, storage_option)
-    from trialstore.cli.facts import experiment_facts
+    from trialstore.facts import experiment_facts
 
     found = [experiment_facts(experiment) for experiment in store.experiments()]
     if as_json:
@@ -32,21 +32,13 @@ def ls(url: Url, storage_option: StorageOptions = None, as_json: AsJson = False)
 
 
 def _print(store: Store, found: list[dict[str, Any]]) -> None:
-    from trialstore.cli.facts import metric_text
-    from trialstore.cli.render import Column, output, printable, since, table
+    from trialstore.cli.console import output
+    from trialstore.render.store_page import experiment_columns
+    from trialstore.render.table import plain_text, table
 
     console = output()
     if not found:
-        console.print(printable(f"{store.url} has no experiments yet"), soft_wrap=True)
+        console.print(plain_text(f"{store.url} has no experiments yet"), soft_wrap=True)
         return
-    columns = [
-        Column("experiment", [facts["name"] for facts in found]),
-        Column("version", [str(facts["version"]) for facts in found], number=True),
-        Column("trials", [str(facts["trials"]) for facts in found], number=True),
-        Column("succeeded", [str(facts["counts"].get("SUCCEEDED", 0)) for facts in found], number=True),
-        Column("params", [str(len(facts["space"]) or "any") for facts in found], number=True),
-        Column("metrics", [", ".join(map(metric_text, facts["metrics"])) for facts in found]),
-        Column("created (UTC)", [since(facts["created_at"]).rstrip("Z") for facts in found], number=True),
-    ]
-    grid, _ = table(columns, console.width)
+    grid, _ = table(experiment_columns(found), console.width)
     console.print(grid)

@@ -35,11 +35,12 @@ def repair(
 
         typer.echo(dumps(asdict(result)))
     else:
-        from trialstore.cli.render import output, printable
+        from trialstore.cli.console import output
+        from trialstore.render.table import plain_text
 
         console = output()
         for item in result.done:
-            console.print(printable(f"{item.blob}: {item.what}"), soft_wrap=True)
+            console.print(plain_text(f"{item.blob}: {item.what}"), soft_wrap=True)
         if not result.done:
             console.print("there was nothing to mend")
         print_problems(console, result.problems)

@@ -35,18 +35,18 @@ def show(
         from trialstore.cli.exact import dumps
 
         typer.echo(dumps(facts))
-    elif trial is None:
-        from trialstore.cli.experiment_page import print_experiment
+        return
+    from trialstore.cli.console import output
+    from trialstore.render.experiment_page import experiment_page
+    from trialstore.render.terminal import TerminalPage
+    from trialstore.render.trial_page import trial_page
 
-        print_experiment(facts)
-    else:
-        from trialstore.cli.trial_page import print_trial
-
-        print_trial(facts)
+    page = experiment_page(facts) if trial is None else trial_page(facts)
+    output().print(TerminalPage(page, whole=True), soft_wrap=True)
 
 
 def _experiment(experiment: Experiment, limit: int) -> dict[str, Any]:
-    from trialstore.cli.facts import best_numbers, experiment_facts, newest_numbers, trial_facts
+    from trialstore.facts import best_numbers, experiment_facts, newest_numbers, trial_facts
 
     facts = experiment_facts(experiment)
     best = best_numbers(experiment, limit) if limit else []
@@ -59,7 +59,7 @@ def _experiment(experiment: Experiment, limit: int) -> dict[str, Any]:
 def _trial(experiment: Experiment, number: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from trialstore.cli.facts import trial_facts
+    from trialstore.facts import trial_facts
 
     trial = experiment.trial(number)
     facts = {"experiment": experiment.name, "version": experiment.version, **trial_facts(trial)}

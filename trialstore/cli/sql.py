@@ -85,7 +85,7 @@ def sql(
     text = sys.stdin.read() if query == "-" else query
     if not text.strip():
         raise UsageError("the query is empty", hint="for example SELECT * FROM trials")
-    from trialstore.cli.render import progress
+    from trialstore.cli.console import progress
     from trialstore.cli.waiting import interruptible
 
     with progress() as bar:
@@ -118,7 +118,10 @@ def _format(given: Format | None, out: Path | None, as_json: bool) -> Format:
 def _print(result: Result, limit: int) -> None:
     import pyarrow as pa
 
-    from trialstore.cli.render import Column, output, printable, shown, style_of_status, table
+    from trialstore.cli.console import output
+    from trialstore.render.page import Column, style_of_status
+    from trialstore.render.table import plain_text, table
+    from trialstore.render.values import shown
 
     cells: list[list[str]] = [[] for _ in result.columns]
     numbers = [True] * len(cells)
@@ -143,7 +146,7 @@ def _print(result: Result, limit: int) -> None:
     grid, hidden = table(columns, console.width)
     console.print(grid)
     if hidden:
-        console.print(printable(f"not shown for lack of width: {', '.join(hidden)}"), style="dim", soft_wrap=True)
+        console.print(plain_text(f"not shown for lack of width: {', '.join(hidden)}"), style="dim", soft_wrap=True)
     if total > printed:
         note = f"{printed:,} of {total:,} rows; --limit {total} shows all, -o FILE.parquet keeps them"
     else:

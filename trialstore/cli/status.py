@@ -57,7 +57,7 @@ def status(
 
 
 def _all(store: Store) -> dict[str, Any]:
-    from trialstore.cli.facts import experiment_facts
+    from trialstore.facts import experiment_facts
 
     wanted = ("name", "version", "trials", "counts", "max_trials", "is_done", "is_broken")
     found = [experiment_facts(experiment) for experiment in store.experiments()]
@@ -67,7 +67,7 @@ def _all(store: Store) -> dict[str, Any]:
 def _one(experiment: Experiment) -> dict[str, Any]:
     import polars as pl
 
-    from trialstore.cli.facts import experiment_facts
+    from trialstore.facts import experiment_facts
     from trialstore.model.status import Status
 
     facts = experiment_facts(experiment)
@@ -100,7 +100,7 @@ def _say(found: dict[str, Any], as_json: bool) -> None:
 
         typer.echo(dumps(found))
         return
-    from trialstore.cli.render import output
+    from trialstore.cli.console import output
 
     console = output()
     console.print(_view(found, console.width))
@@ -119,7 +119,7 @@ def _watch(look: Callable[[], dict[str, Any]], interval: float, looks: int | Non
         return
     from rich.live import Live
 
-    from trialstore.cli.render import output
+    from trialstore.cli.console import output
 
     console = output()
     if console.is_terminal:
@@ -147,12 +147,13 @@ def _view(found: dict[str, Any], width: int) -> RenderableType:
 
 
 def _view_all(found: dict[str, Any], width: int) -> RenderableType:
-    from trialstore.cli.render import Column, printable, table
     from trialstore.model.status import Status
+    from trialstore.render.page import Column
+    from trialstore.render.table import plain_text, table
 
     experiments = found["experiments"]
     if not experiments:
-        return printable(f"{found['url']} has no experiments yet")
+        return plain_text(f"{found['url']} has no experiments yet")
     columns = [
         Column("experiment", [facts["name"] for facts in experiments]),
         Column("version", [str(facts["version"]) for facts in experiments], number=True),
@@ -172,13 +173,15 @@ def _view_one(found: dict[str, Any], width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from trialstore.cli.render import Column, printable, shown, since, spell_duration, style_of_status, table
+    from trialstore.render.page import Column, style_of_status
+    from trialstore.render.table import plain_text, table
+    from trialstore.render.values import shown, since, spell_duration
 
     def line(label: str, value: str | Text) -> Text:
-        shown_value = value if isinstance(value, Text) else printable(value)
+        shown_value = value if isinstance(value, Text) else plain_text(value)
         return Text().append(f"{label:<10}", style="dim").append_text(shown_value)
 
-    head = printable(found["name"])
+    head = plain_text(found["name"])
     head.stylize("bold")
     head.append(f"  version {found['version']}", style="dim")
     if found["is_done"]:

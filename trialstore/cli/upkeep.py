@@ -75,12 +75,13 @@ def _telling(verb: str) -> Iterator[Callable[[str], None]]:
     """A progress view on the terminal while the block runs; the block tells what it does next."""
     from rich.markup import escape
 
-    from trialstore.cli.render import printable, progress
+    from trialstore.cli.console import progress
+    from trialstore.render.table import plain_text
 
     with progress() as bar:
         task = bar.add_task(verb, total=None)
 
         def tell(step: str) -> None:
-            bar.update(task, description=escape(printable(step).plain[:_CELLS]), advance=1)
+            bar.update(task, description=escape(plain_text(step).plain[:_CELLS]), advance=1)
 
         yield tell

@@ -34,10 +34,11 @@ def vacuum(
 
         typer.echo(dumps([asdict(waste) for waste in found]))
         return
-    from trialstore.cli.render import output, printable
+    from trialstore.cli.console import output
+    from trialstore.render.table import plain_text
 
     console = output()
     for waste in found:
-        console.print(printable(f"{waste.blob}: {waste.reason}"), soft_wrap=True)
+        console.print(plain_text(f"{waste.blob}: {waste.reason}"), soft_wrap=True)
     verb = "would be deleted" if dry_run else "deleted"
     console.print(f"{len(found)} files of {sum(waste.size_bytes for waste in found)} bytes {verb}")

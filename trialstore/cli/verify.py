@@ -38,7 +38,7 @@ def verify(
 
         typer.echo(dumps(asdict(report)))
     else:
-        from trialstore.cli.render import output
+        from trialstore.cli.console import output
 
         console = output()
         console.print(f"{report.blobs} blobs of {report.size_bytes} bytes looked at")
@@ -51,11 +51,11 @@ def verify(
 
 def print_problems(console: Console, problems: Sequence[Problem]) -> None:
     """Say what is wrong, a blob after the other."""
-    from trialstore.cli.render import printable
+    from trialstore.render.table import plain_text
 
     for problem in problems:
-        console.print(printable(f"{problem.kind}: {problem.blob}"), style="bold red", soft_wrap=True)
-        console.print(printable(f"  {problem.what}"), soft_wrap=True)
-        console.print(printable(f"  hint: {problem.hint}"), soft_wrap=True)
+        console.print(plain_text(f"{problem.kind}: {problem.blob}"), style="bold red", soft_wrap=True)
+        console.print(plain_text(f"  {problem.what}"), soft_wrap=True)
+        console.print(plain_text(f"  hint: {problem.hint}"), soft_wrap=True)
     if problems:
         console.print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", style="red")

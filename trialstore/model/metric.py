@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from trialstore.model.codec import pack, plain, unpack
 from trialstore.model.errors import MissingExtraError, UsageError
 from trialstore.model.identity import check_name
+from trialstore.render.page import Page
+from trialstore.render.rendered import Rendered
 
 __all__ = ["Comparison", "Metric", "MetricValue", "problems_of"]
 
@@ -31,7 +33,7 @@ class Comparison(StrEnum):
     EQUAL = "equal"
 
 
-class Metric(BaseModel):
+class Metric(Rendered, BaseModel):
     """A named number that every successful trial reports.
 
     Args:
@@ -66,6 +68,11 @@ class Metric(BaseModel):
         if bounds is not None and not bounds[0] < bounds[1]:
             raise ValueError("the lower bound must be below the upper bound, and neither may be NaN")
         return bounds
+
+    def _page(self) -> Page:
+        from trialstore.render.experiment_page import metric_page
+
+        return metric_page({"name": self.name, "minimize": self.minimize, "bounds": self.bounds})
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether `value` is strictly better. NaN is better than nothing; any number is better than NaN."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from trialstore.model.errors import InvalidStatusError, nearest
 
-__all__ = ["Status"]
+__all__ = ["BROKEN", "Status"]
 
 
 class Status(StrEnum):
@@ -69,6 +69,9 @@ class Status(StrEnum):
         """Whether a trial may go from this status to `following`."""
         return following in _STEPS[self]
 
+
+BROKEN = frozenset({Status.CRASHED, Status.FAILED, Status.TIMED_OUT})
+"""How a trial ends that broke."""
 
 _FINAL = frozenset({Status.SUCCEEDED, Status.PRUNED, Status.FAILED, Status.CRASHED, Status.CANCELED, Status.TIMED_OUT})
 _CLAIMABLE = frozenset({Status.PENDING, Status.SUSPENDED, Status.INTERRUPTED})

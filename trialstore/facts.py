@@ -1,22 +1,16 @@
-"""What the commands tell of experiments and trials, as the values that both JSON and the terminal show."""
+"""What is told of experiments and trials, as plain values, for JSON, the terminal and notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trialstore.model.status import Status
+from trialstore.model.status import BROKEN, Status
 from trialstore.model.times import parse_time
-from trialstore.stats import BROKEN
 
-if TYPE_CHECKING:
-    from trialstore.experiment import Experiment
-    from trialstore.trial import Trial
-
-__all__ = ["best_numbers", "experiment_facts", "metric_text", "newest_numbers", "trial_facts"]
+__all__ = ["best_numbers", "experiment_facts", "newest_numbers", "trial_facts"]
 
 
-def experiment_facts(experiment: Experiment) -> dict[str, Any]:
+def experiment_facts(experiment: Any) -> dict[str, Any]:
     """An experiment with the number of its trials by status; no table is read."""
     counts = experiment.counts
     return {
@@ -43,7 +37,7 @@ def experiment_facts(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def trial_facts(trial: Trial) -> dict[str, Any]:
+def trial_facts(trial: Any) -> dict[str, Any]:
     """All that the trials table holds of a trial."""
     return {
         "trial": trial.number,
@@ -67,7 +61,7 @@ def trial_facts(trial: Trial) -> dict[str, Any]:
     }
 
 
-def best_numbers(experiment: Experiment, limit: int) -> list[int]:
+def best_numbers(experiment: Any, limit: int) -> list[int]:
     """Numbers of the best successful trials by the first metric, best first; NaN is never among them."""
     if not experiment.declared_metrics or not experiment.counts.get(Status.SUCCEEDED):
         return []
@@ -87,14 +81,9 @@ def best_numbers(experiment: Experiment, limit: int) -> list[int]:
     return [int(number) for number in ranked["trial"]]
 
 
-def newest_numbers(experiment: Experiment, limit: int) -> list[int]:
+def newest_numbers(experiment: Any, limit: int) -> list[int]:
     """The highest numbers of trials there are, highest first; numbers may have gaps."""
     if not limit:
         return []
     numbers = experiment.history().select("trial").top_k(limit, by="trial").collect()
     return sorted((int(number) for number in numbers["trial"]), reverse=True)
-
-
-def metric_text(metric: Mapping[str, Any]) -> str:
-    """A metric with an arrow that says which way is better."""
-    return f"{metric['name']} {'↓' if metric['minimize'] else '↑'}"
