@@ -34,6 +34,7 @@ class Sizes:
         history: Finished trials of the large experiment.
         workers: Workers on a simulated bucket.
         worker_cycles: Trials of each of them.
+        artifact_mib: Mebibytes of a large artifact.
     """
 
     rounds: int
@@ -48,6 +49,7 @@ class Sizes:
     history: int
     workers: int
     worker_cycles: int
+    artifact_mib: int
 
 
 FULL = Sizes(
@@ -63,6 +65,7 @@ FULL = Sizes(
     history=1_000_000,
     workers=64,
     worker_cycles=20,
+    artifact_mib=1024,
 )
 QUICK = Sizes(
     rounds=1,
@@ -77,6 +80,7 @@ QUICK = Sizes(
     history=2_000,
     workers=4,
     worker_cycles=2,
+    artifact_mib=24,
 )
 
 

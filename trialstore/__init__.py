@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trialstore.artifacts.store import Artifact
+    from trialstore.bucket import Bucket, Stored
     from trialstore.experiment import Experiment
     from trialstore.model import errors
     from trialstore.model.errors import TrialStoreError
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Artifact",
+    "Bucket",
     "Categorical",
     "Comparison",
     "Dimension",
@@ -58,6 +60,7 @@ __all__ = [
     "Space",
     "Status",
     "Store",
+    "Stored",
     "Trial",
     "TrialStoreError",
     "__version__",
@@ -67,6 +70,7 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "trialstore.artifacts.store",
+    "Bucket": "trialstore.bucket",
     "Experiment": "trialstore.experiment",
     "ExperimentStats": "trialstore.stats",
     "Observation": "trialstore.model.observation",
@@ -77,6 +81,7 @@ _HOMES = {
     "Snapshot": "trialstore.query.snapshot",
     "Status": "trialstore.model.status",
     "Store": "trialstore.store",
+    "Stored": "trialstore.bucket",
     "Trial": "trialstore.trial",
     "TrialStoreError": "trialstore.model.errors",
     "open": "trialstore.store",

@@ -45,10 +45,10 @@ def check(figures):
 
 def test_every_figure_without_another_store_as_peer_is_measured(tmp_path):
     figures, shown = measure(
-        tmp_path, "crowd", "contention", "telemetry", "history", "five-best", "cold", "memory", "import"
+        tmp_path, "crowd", "contention", "telemetry", "history", "five-best", "cold", "memory", "import", "artifact"
     )
     check(figures)
-    assert sum(figure["target"] is not None for figure in figures) == 13
+    assert sum(figure["target"] is not None for figure in figures) == 18
     for word in (
         "eight processes",
         "telemetry",
@@ -56,6 +56,7 @@ def test_every_figure_without_another_store_as_peer_is_measured(tmp_path):
         "five best",
         "cold open",
         "memory",
+        "an artifact",
         "import trialstore",
         "fsync",
     ):

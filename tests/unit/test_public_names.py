@@ -10,6 +10,7 @@ import trialstore as ts
 # One a line, so that a name more is a line more.
 NAMES = [
     "Artifact",
+    "Bucket",
     "Categorical",
     "Comparison",
     "Dimension",
@@ -29,6 +30,7 @@ NAMES = [
     "Space",
     "Status",
     "Store",
+    "Stored",
     "Trial",
     "TrialStoreError",
     "__version__",

@@ -28,9 +28,9 @@ from trialstore.artifacts.arrays import dump_npy, dump_npz, load_npy, load_npz
 from trialstore.artifacts.frames import dump_arrow, dump_csv, dump_parquet, load_arrow, load_csv, load_parquet
 from trialstore.artifacts.texts import dump_text, dump_yaml, load_yaml
 from trialstore.model.codec import decode, encode
-from trialstore.model.errors import MissingExtraError, UsageError
+from trialstore.model.errors import DamagedError, MissingExtraError, UsageError
 
-__all__ = ["LOADERS", "Loader", "dump", "loader_for", "loader_named", "loader_of"]
+__all__ = ["LOADERS", "Loader", "dump", "loader_for", "loader_named", "loader_of", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,27 @@ def dump(name: str, value: object, loader: str | None) -> tuple[bytes, Loader]:
             name=name,
             type=type(value).__name__,
         ) from None
+
+
+def parse(name: str, data: bytes, how: Loader) -> Any:
+    """The object in the bytes that are stored under a name.
+
+    Raises:
+        DamagedError: they are not in the loader's format. What a loader that runs code raises comes through.
+    """
+    try:
+        return how.load(data)
+    except MissingExtraError:
+        raise
+    except Exception as error:
+        if how.runs_code:
+            raise
+        raise DamagedError(
+            f"file cannot be read as {how.name}",
+            hint='ask for another loader; loader="bytes" gives the raw bytes',
+            name=name,
+            reason=getattr(error, "message", None) or str(error),
+        ) from error
 
 
 def _ending(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from trialstore.artifacts.loaders import dump, loader_named
+from trialstore.artifacts.loaders import dump, loader_named, parse
 from trialstore.artifacts.transfer import Digest, HashingReader, chunks, opened, write_file
 from trialstore.blobs.protocol import Blobs
 from trialstore.model.errors import DamagedError, InvalidNameError, UsageError
@@ -149,7 +149,7 @@ def load(blobs: Blobs, artifact: Artifact, loader: str | None = None) -> Any:
         )
     data = blobs.read(artifact.path)
     _compare(artifact, hashlib.sha256(data).hexdigest())
-    return how.load(data)
+    return parse(artifact.name, data, how)
 
 
 def save(blobs: Blobs, artifact: Artifact, path: str | os.PathLike[str]) -> None:

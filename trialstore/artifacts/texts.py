@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trialstore.model.codec import encode
-from trialstore.model.errors import DamagedError, MissingExtraError, UsageError
+from trialstore.model.errors import MissingExtraError, UsageError
 
 __all__ = ["dump_text", "dump_yaml", "load_yaml"]
 
@@ -24,7 +24,9 @@ def _yaml() -> Any:
     try:
         import yaml
     except ImportError:
-        raise MissingExtraError("YAML needs a package that is not installed", hint="pip install pyyaml") from None
+        raise MissingExtraError(
+            "YAML needs a package that is not installed", hint='pip install "trialstore[yaml]"'
+        ) from None
     return yaml
 
 
@@ -43,13 +45,5 @@ def dump_yaml(value: Any) -> bytes:
 
 
 def load_yaml(data: bytes) -> Any:
-    """The value in a YAML file; tags that would make objects are refused.
-
-    Raises:
-        DamagedError: it is no YAML.
-    """
-    yaml = _yaml()
-    try:
-        return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise DamagedError("file holds no plain YAML", reason=str(error)) from None
+    """The value in a YAML file; one with tags that would make objects is refused with an error of YAML's own."""
+    return _yaml().safe_load(data)

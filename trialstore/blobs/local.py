@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import IO, Literal
 
-from trialstore.blobs.barrier import names_flush_content
+from trialstore.blobs.barrier import begin, names_flush_content
 from trialstore.blobs.folders import Folders
 from trialstore.blobs.guard import FolderGuards
 from trialstore.blobs.keys import check_key, check_prefix
@@ -26,6 +26,7 @@ Durability = Literal["machine", "process"]
 
 _CHUNK_BYTES = 1 << 16
 _STREAM_BYTES = 1 << 20
+_BEGIN_BYTES = 16 << 20
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -149,9 +150,13 @@ class LocalBlobs:
         try:
             with self._stage(folder) as staged:
                 size = 0
+                begun = 0
                 while chunk := source.read(_STREAM_BYTES):
                     staged.write(chunk)
                     size += len(chunk)
+                    if self._durable and size - begun >= _BEGIN_BYTES:
+                        begin(staged.fd, begun, size - begun)
+                        begun = size
                 if name is not None:
                     last = check_key(key + name()).rpartition("/")[2]
                 self._publish(staged, folder, last, new=False, durable=self._durable)

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fsspec import available_protocols
+from fsspec.registry import registry
 
+from trialstore.blobs.anywhere import AnywhereBlobs
 from trialstore.blobs.local import Durability, LocalBlobs
 from trialstore.blobs.memory import MemoryBlobs
 from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.remote import RemoteBlobs
 from trialstore.model.errors import UnsafeBackendError, UsageError, nearest
 
-__all__ = ["BlobsSpec", "open_blobs"]
+__all__ = ["BlobsSpec", "open_anywhere", "open_blobs"]
 
 _BUCKETS = {
     "s3": "s3",
@@ -72,6 +74,25 @@ def open_blobs(
     raise _refuse(scheme, text)
 
 
+def open_anywhere(
+    url: str | os.PathLike[str] | Blobs,
+    *,
+    durability: Durability = "machine",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Blobs:
+    """As `open_blobs`, and any other address that fsspec knows: its files can be read and written, but no store kept.
+
+    Raises:
+        UsageError: fsspec does not know the scheme either.
+        MissingExtraError: the package that serves the scheme is not installed.
+    """
+    text = os.fspath(url) if isinstance(url, str | os.PathLike) else ""
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if "::" in scheme or (scheme and scheme not in (*_SCHEMES, "local") and _known_to_fsspec(scheme)):
+        return AnywhereBlobs(text, storage_options or {})
+    return open_blobs(url, durability=durability, storage_options=storage_options)
+
+
 @dataclass(frozen=True, slots=True)
 class BlobsSpec:
     """Where blobs are, as a value that can be pickled and sent to another process.
@@ -109,8 +130,12 @@ def _open_path(path: str, durability: Durability, storage_options: Mapping[str, 
     return LocalBlobs(path, durability=durability)
 
 
+def _known_to_fsspec(scheme: str) -> bool:
+    return scheme in registry or scheme in available_protocols()
+
+
 def _refuse(scheme: str, url: str) -> Exception:
-    if scheme in available_protocols():
+    if _known_to_fsspec(scheme):
         return UnsafeBackendError(
             "this kind of storage cannot create a file without a race between writers",
             hint=_WORKING,
