@@ -365,9 +365,11 @@ class Experiment(Maintained, Rendered):
         number = trial.number if isinstance(trial, Trial) else trial
         return self.snapshot().frame(table, trial=number)
 
-    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+    def sql(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, *, external: bool = False
+    ) -> Result:
         """SQL over this experiment alone; see `Store.sql`."""
-        return self.snapshot().sql(query, parameters)
+        return self.snapshot().sql(query, parameters, external=external)
 
     def best(self, metric: str | None = None) -> Trial | None:
         """The successful trial with the best value of a metric, None when there is none.

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json, to_json
 
 from trialstore.blobs.protocol import Blobs
+from trialstore.blobs.reading import ReadingBlobs
 from trialstore.blobs.resolve import BlobsSpec
 from trialstore.journal.retention import RETENTION_S
 from trialstore.journal.session import SessionId
@@ -137,7 +138,7 @@ class Session:
 
     def __init__(self, place: BlobsSpec, blobs: Blobs, options: Options, retention_s: float = RETENTION_S) -> None:
         self.place = place
-        self.blobs = blobs
+        self.blobs: Blobs = ReadingBlobs(blobs) if options.mode == "r" else blobs
         self.options = options
         self.retention_s = retention_s
         self.id = SessionId()

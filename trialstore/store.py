@@ -389,26 +389,31 @@ class Store(Maintained, Rendered):
         parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
         as_of: datetime | None = None,
+        external: bool = False,
     ) -> Result:
         """DuckDB SQL over the tables trials, params, repeats, metrics, telemetry, status, artifacts and experiments.
 
-        All tables show one snapshot, taken when this is called. NaN sorts above every number and null last.
+        All tables show one snapshot, taken when this is called. NaN sorts above every number and null last. The query
+        reads these tables, and makes tables of its own in memory; it reaches no other file, unless `external` says so.
 
         Args:
-            query: Any DuckDB statement.
+            query: DuckDB SQL.
             parameters: Values for ``?`` or ``$name`` in it.
             as_of: Look at the store as it was at this aware time.
+            external: Let the query do whatever this process may: read and write files, load extensions, change
+                settings. Only for queries that you trust, and never of a store that was opened for reading.
 
         Returns:
             The result, with ``.pl()``, ``.arrow()``, ``.df()``, ``.fetchall()``.
 
         Raises:
-            QueryError: DuckDB's message, and the tables and columns there are.
+            QueryError: DuckDB's message, and the tables and columns there are; or what the query may not do.
+            ReadOnlyError: `external` was asked of a store that was opened for reading, or has one attached.
         """
         snapshot = self.snapshot(as_of)
         for name, other in self._attached.items():
             snapshot.attach(other.snapshot(as_of), name)
-        return snapshot.sql(query, parameters)
+        return snapshot.sql(query, parameters, external=external)
 
     def frame(self, table: str) -> pl.LazyFrame:
         """One of the tables over all experiments, lazily."""

@@ -480,17 +480,18 @@ class TestProcess:
             assert process.stderr.read() == ""
             assert process.wait(timeout=60) == 141
 
-    def test_interrupt_in_a_query(self, start: Callable[..., subprocess.Popen[str]], url: str, tmp_path: Path) -> None:
-        code = "import atexit\natexit.register(lambda: print('cleaned', flush=True))\n" + self.MAIN
-        pipe = tmp_path / "pipe"
-        os.mkfifo(pipe)
-        source = f"read_csv('{pipe}', header = false, columns = {{'x': 'INTEGER'}})"
-        endless = (
-            f"SELECT count(*) FROM range(300000) a, range(3000000) b, {source} c WHERE hash(a.range + b.range) % 7 = x"
+    def test_interrupt_in_a_query(self, start: Callable[..., subprocess.Popen[str]], url: str) -> None:
+        code = (
+            "import atexit, sys\natexit.register(lambda: print('cleaned', flush=True))\n"
+            "from trialstore.query.result import Result\nrun = Result._start\n"
+            "def told(self):\n    print('started', file=sys.stderr, flush=True)\n    return run(self)\n"
+            "Result._start = told\n" + self.MAIN
         )
+        endless = "SELECT count(*) FROM range(300000) a, range(300000000) b WHERE hash(a.range + b.range) % 7 = 3"
         with start(code, "sql", url, endless) as process:
             try:
-                pipe.write_text("3\n")  # returns when the engine reads, so the query runs
+                assert process.stderr is not None
+                assert process.stderr.readline() == "started\n"
                 process.send_signal(signal.SIGINT)
                 out, err = process.communicate(timeout=120)
             finally:

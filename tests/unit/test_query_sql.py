@@ -261,9 +261,8 @@ def test_threads_query_one_snapshot(snapshot: Snapshot) -> None:
 
 def test_temporary_files_go_when_nobody_reads(snapshot: Snapshot) -> None:
     result = snapshot.sql("SELECT trial FROM trials ORDER BY trial")
-    assert snapshot._engine is not None
-    folder = snapshot._engine._catalogs[""].workspace.folder
-    snapshot._engine = None
+    folder = snapshot._engines[False]._catalogs[""].workspace.folder
+    snapshot._engines.clear()
     gc.collect()
     assert os.path.isdir(folder)
     assert result.fetchall()[0] == (0,)

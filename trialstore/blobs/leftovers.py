@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from trialstore.blobs.local import LocalBlobs
 from trialstore.blobs.oserrors import from_oserror
 from trialstore.blobs.protocol import BlobInfo, Blobs
+from trialstore.blobs.reading import ReadingBlobs
 
 __all__ = ["delete_leftovers", "leftovers"]
 
@@ -21,7 +22,7 @@ def leftovers(blobs: Blobs) -> Iterator[BlobInfo]:
 
     Only where files cannot be made without a name (macOS, network mounts) does a killed writer leave one.
     """
-    if not isinstance(blobs, LocalBlobs):
+    if not isinstance(blobs.inner if isinstance(blobs, ReadingBlobs) else blobs, LocalBlobs):
         return
     root = blobs.engine_path("x")[:-1]
     for folder, _, names in os.walk(root):

@@ -6,15 +6,18 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from trialstore.model.errors import QueryError, UnsupportedError, UsageError
 from trialstore.query.inherited import watch
+from trialstore.query.reading import ReadingFileSystem
 from trialstore.query.repeats import REPEATS, repeats_view
 from trialstore.query.result import Result
 from trialstore.query.sources import sources_of
+from trialstore.query.statements import check_statements
 from trialstore.query.views import FileSource, literal, params_view, quoted, table_view
 from trialstore.query.workspace import Workspace
 from trialstore.tables.schema import ROW_SCHEMAS, STRUCTS, TRIAL_COLUMNS
@@ -37,34 +40,33 @@ _RESERVED = frozenset({"", "memory", "temp", "system", "main", "pg_catalog", "in
 class Engine:
     """The DuckDB database of one snapshot.
 
+    Guarantees: a query reads the parts of the snapshot and of those attached to it, and nothing else; it writes no file
+    but its own temporary ones, loads no extension, and changes no setting. Unless the caller asks for `external`.
+
     Each query runs on a cursor of its own, so threads do not wait for one another. May be used in a forked child.
 
     Args:
         snapshot: What is read.
+        external: Whether queries may reach whatever this process may: files, extensions, settings.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._connect()
+    def __init__(self, snapshot: Snapshot, *, external: bool = False) -> None:
+        self._external = external
+        self._begin({"": snapshot})
         watch(self)
 
-    def _connect(self) -> None:
-        self._catalogs: dict[str, _Catalog] = {"": _Catalog(self._snapshot, "")}
-        self._lock = threading.Lock()
-        self._connection = duckdb.connect(
-            config={"autoinstall_known_extensions": False, "parquet_metadata_cache": True, "TimeZone": "UTC"}
-        )
+    def _begin(self, snapshots: Mapping[str, Snapshot]) -> None:
+        self._catalogs: dict[str, _Catalog] = {}
         self._filesystems: dict[str, Any] = {}
-        self._attached: dict[str, Snapshot] = {}
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
         self._process = os.getpid()
-        self._reach(self._snapshot)
+        for name, snapshot in snapshots.items():
+            self._add(snapshot, name)
 
     def _enter_process(self) -> None:
         if self._process != os.getpid():
-            attached = self._attached
-            self._connect()
-            for name, other in attached.items():
-                self.attach(other, name)
+            self._begin({name: catalog.snapshot for name, catalog in self._catalogs.items()})
 
     def leave_to_parent(self) -> object:
         """Give what the parent uses, in a forked child, which connects for itself when it first runs a query."""
@@ -72,13 +74,14 @@ class Engine:
 
     def run(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> Result:
         """The result of a query, which has started when this returns."""
-        self._enter_process()
         words = {word.lower() for word in _WORD.findall(query)}
         try:
-            with self._lock:
-                for catalog in self._catalogs.values():
-                    catalog.prepare(self._connection, words)
-            return Result(self._cursor, query, parameters)
+            if not self._external:
+                check_statements(query)
+            return Result(partial(self._cursor, words), query, parameters)
+        except duckdb.PermissionException as error:
+            hint = None if self._external else "pass external=True to let a query reach files and extensions"
+            raise QueryError(str(error), hint=hint, query=query) from None
         except duckdb.Error as error:
             raise QueryError(f"{error}\n\n{self._tables()}", query=query) from None
 
@@ -91,42 +94,77 @@ class Engine:
             known = self._catalogs.get(name)
             if known is not None and known.snapshot is other:
                 return
-            self._reach(other)
+            self._add(other, name)
             if known is not None:
-                self._connection.execute(f"DETACH {quoted(name)}")
                 known.workspace.close()
-            self._connection.execute(f"ATTACH ':memory:' AS {quoted(name)}")
-            self._catalogs[name] = _Catalog(other, f"{quoted(name)}.")
-            self._attached[name] = other
 
     def close(self) -> None:
         """Close the database and remove its files."""
         if self._process != os.getpid():
             return
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
         for catalog in self._catalogs.values():
             catalog.workspace.close()
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
+    def _cursor(self, words: set[str]) -> duckdb.DuckDBPyConnection:
+        """A connection of its own for a query that has these words."""
         self._enter_process()
-        return self._connection.cursor()
+        with self._lock:
+            connection = self._opened()
+            for catalog in self._catalogs.values():
+                catalog.prepare(connection, words)
+            return connection.cursor()
 
-    def _reach(self, snapshot: Snapshot) -> None:
-        """Let DuckDB read the snapshot's files."""
+    def _add(self, snapshot: Snapshot, name: str) -> None:
         filesystem = snapshot.blobs.filesystem
-        if filesystem is None:
-            return
-        protocol = str(filesystem.protocol)
-        known = self._filesystems.get(protocol)
-        if known is None:
-            self._connection.register_filesystem(filesystem)
-            self._filesystems[protocol] = filesystem
-        elif known.storage_options != filesystem.storage_options:
-            raise UnsupportedError(
-                "two stores on the same kind of storage must have the same storage options to be queried together",
-                hint="open both with the same storage options, or query them one by one",
-                url=snapshot.blobs.url,
-            )
+        if filesystem is not None:
+            known = self._filesystems.setdefault(str(filesystem.protocol), filesystem)
+            if known is not filesystem and known.storage_options != filesystem.storage_options:
+                raise UnsupportedError(
+                    "two stores on the same kind of storage must have the same storage options to be queried together",
+                    hint="open both with the same storage options, or query them one by one",
+                    url=snapshot.blobs.url,
+                )
+        self._catalogs[name] = _Catalog(snapshot, f"{quoted(name)}." if name else "")
+        # What may be read is fixed when a database is opened. Results that are being read keep the one they have.
+        self._connection = None
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        """The database, which holds views of all snapshots there are now."""
+        if self._connection is None:
+            self._connection = self._open()
+            for name, catalog in self._catalogs.items():
+                if name:
+                    self._connection.execute(f"ATTACH ':memory:' AS {quoted(name)}")
+                catalog.made.clear()
+        return self._connection
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "autoinstall_known_extensions": False,
+            "parquet_metadata_cache": True,
+            "python_enable_replacements": False,
+            "temp_directory": f"{self._catalogs[''].workspace.folder}/spilled",
+            "TimeZone": "UTC",
+        }
+        if not self._external:
+            settings["allow_persistent_secrets"] = False
+        connection = duckdb.connect(config=settings)
+        for filesystem in self._filesystems.values():
+            connection.register_filesystem(filesystem if self._external else ReadingFileSystem(filesystem))
+        if not self._external:
+            files = [path for catalog in self._catalogs.values() for path in catalog.paths()]
+            folders = [f"{catalog.workspace.folder}/" for catalog in self._catalogs.values()]
+            for setting in (
+                f"allowed_paths = [{', '.join(map(literal, files))}]",
+                f"allowed_directories = [{', '.join(map(literal, folders))}]",
+                "autoload_known_extensions = false",
+                "enable_external_access = false",
+                "lock_configuration = true",
+            ):
+                connection.execute(f"SET {setting}")
+        return connection
 
     def _tables(self) -> str:
         lines = ["tables and columns here:"]
@@ -142,8 +180,8 @@ class _Catalog:
     def __init__(self, snapshot: Snapshot, prefix: str) -> None:
         self.snapshot = snapshot
         self.workspace = Workspace()
+        self.made: set[str] = set()
         self._prefix = prefix
-        self._made: set[str] = set()
         self._files: dict[str, list[FileSource]] = {}
 
     def prepare(self, connection: duckdb.DuckDBPyConnection, words: set[str]) -> None:
@@ -152,9 +190,23 @@ class _Catalog:
         if "repeats" in words:
             words = words | {"trials"}
         for view in VIEWS:
-            if view not in self._made and (everything or view in words):
+            if view not in self.made and (everything or view in words):
                 connection.execute(f"CREATE VIEW {self._prefix}{view} AS {self._query(view)}")
-                self._made.add(view)
+                self.made.add(view)
+
+    def paths(self) -> list[str]:
+        """The files of all parts, in each spelling that DuckDB uses."""
+        blobs = self.snapshot.blobs
+        paths = [
+            blobs.engine_path(part.blob_key(experiment.key))
+            for experiment in self.snapshot.experiments
+            for part in experiment.parts
+        ]
+        filesystem = blobs.filesystem
+        if filesystem is not None:
+            # It looks a file up before it opens it, and then has the spelling that the listing gave.
+            paths += [filesystem.unstrip_protocol(filesystem._strip_protocol(path)) for path in paths]
+        return paths
 
     def columns(self, view: str) -> list[str]:
         """The columns of a view, with the fields of its structs."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from trialstore.blobs.protocol import Blobs
-from trialstore.model.errors import ExperimentNotFoundError, UsageError, nearest
+from trialstore.blobs.reading import ReadingBlobs
+from trialstore.model.errors import ExperimentNotFoundError, ReadOnlyError, UsageError, nearest
 from trialstore.model.part import Part
 from trialstore.tables.schema import STRUCTS, Fields, fields_of, unify_fields
 
@@ -87,7 +88,8 @@ class Snapshot:
             )
             for column in STRUCTS
         }
-        self._engine: Engine | None = None
+        self._attached: dict[str, Snapshot] = {}
+        self._engines: dict[bool, Engine] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -98,17 +100,34 @@ class Snapshot:
         more = f", … {len(self.experiments)} in all" if len(self.experiments) > 5 else ""
         return f"Snapshot({names}{more})"
 
-    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+    def sql(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, *, external: bool = False
+    ) -> Result:
         """Run DuckDB SQL over trials, params, repeats, metrics, telemetry, status, artifacts and experiments.
 
+        Guarantees: nothing but the rows of this snapshot, and of those attached, is read; no file is written, no
+        extension loaded, no setting changed. Tables, views and macros that a query makes are in memory. See
+        ``docs/SECURITY.md``.
+
         Args:
-            query: Any DuckDB statement.
+            query: DuckDB SQL that reads.
             parameters: Values for ``?`` or ``$name`` in it.
+            external: Run any DuckDB statement with all that this process may do, such as reading a CSV file or ``COPY``
+                to one. Only for queries that you trust.
 
         Raises:
-            QueryError: DuckDB's message, and the tables and columns there are.
+            QueryError: DuckDB's message, and the tables and columns there are; or what the query may not do.
+            ReadOnlyError: `external` was asked, and this store or an attached one was opened for reading.
         """
-        return self._opened().run(query, parameters)
+        if external:
+            for snapshot in (self, *self._attached.values()):
+                if isinstance(snapshot.blobs, ReadingBlobs):
+                    raise ReadOnlyError(
+                        "a query over a store that was opened for reading may not reach other files",
+                        hint='open it with mode="rw", or join in your program',
+                        url=snapshot.blobs.url,
+                    )
+        return self._opened(external).run(query, parameters)
 
     def frame(self, table: str, experiment: str | None = None, trial: int | None = None) -> pl.LazyFrame:
         """The same table as a Polars LazyFrame: columns, row groups and files are pruned when it is collected.
@@ -149,19 +168,27 @@ class Snapshot:
         Raises:
             UsageError: the name cannot be one of an attached store.
         """
-        self._opened().attach(other, name)
+        self._opened(False).attach(other, name)
+        with self._lock:
+            self._attached[name] = other
+            engine = self._engines.get(True)
+        if engine is not None:
+            engine.attach(other, name)
 
     def close(self) -> None:
         """Give back memory and temporary files; results that were not read end here."""
         with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
+            engines, self._engines = self._engines, {}
+        for engine in engines.values():
             engine.close()
 
-    def _opened(self) -> Engine:
+    def _opened(self, external: bool) -> Engine:
         with self._lock:
-            if self._engine is None:
+            engine = self._engines.get(external)
+            if engine is None:
                 from trialstore.query.engine import Engine
 
-                self._engine = Engine(self)
-            return self._engine
+                engine = self._engines[external] = Engine(self, external=external)
+                for name, other in self._attached.items():
+                    engine.attach(other, name)
+            return engine
