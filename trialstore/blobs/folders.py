@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from trialstore.blobs.links import Straight
 from trialstore.blobs.staging import sync_folder
 
 __all__ = ["Folders"]
@@ -19,11 +20,13 @@ class Folders:
 
     Args:
         root: The topmost folder; it and its parents are made as well.
+        straight: Sees that no link is followed below the root.
         durable: Whether names are forced to the disk.
     """
 
-    def __init__(self, root: str, *, durable: bool) -> None:
+    def __init__(self, root: str, straight: Straight, *, durable: bool) -> None:
         self._root = root
+        self._straight = straight
         self._durable = durable
         self._settled: set[str] = set()
 
@@ -31,7 +34,12 @@ class Folders:
         """Have the folder exist. One lookup when it was settled before and not forgotten."""
         if folder in self._settled:
             return
+        try:
+            self._straight.check(folder)
+        except FileNotFoundError:
+            pass
         os.makedirs(folder, exist_ok=True)
+        self._straight.check(folder)
         if len(self._settled) >= _REMEMBERED:
             self._settled.clear()
         if self._durable:
@@ -41,6 +49,7 @@ class Folders:
     def forget(self) -> None:
         """Believe in no folder any more: one was found missing."""
         self._settled.clear()
+        self._straight.forget()
 
     def _sync_names(self, folder: str) -> None:
         passed = []

@@ -18,6 +18,7 @@ except ImportError:  # no such locks on this system: every guard is a no-op
 __all__ = ["FolderGuards"]
 
 _PAUSE_S = 0.0002
+_LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 _held: set[int] = set()
 """Descriptors of locks held by this process. A forked child closes its copies, which would keep the lock."""
@@ -50,6 +51,8 @@ class FolderGuards:
             return None, True
         path = self._paths.get(name)
         if path is None:
+            if os.path.islink(self._folder):
+                return None, True  # whoever put it there shall not have files made elsewhere
             path = self._paths[name] = f"{self._folder}/{escape(name)}"
         try:
             try:
@@ -88,7 +91,7 @@ class _Hold:
 
 def _open(path: str) -> int:
     with _changing:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, _LOCK_FILE, 0o666)
         _held.add(fd)
     return fd
 

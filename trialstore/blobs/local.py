@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from trialstore.blobs.barrier import begin, names_flush_content
 from trialstore.blobs.folders import Folders
 from trialstore.blobs.guard import FolderGuards
 from trialstore.blobs.keys import check_key, check_prefix
+from trialstore.blobs.links import READ, Straight, open_file
 from trialstore.blobs.oserrors import from_oserror, unsynced
 from trialstore.blobs.protocol import BlobInfo
 from trialstore.blobs.ranged import read_fully
@@ -38,6 +40,9 @@ class LocalBlobs:
     system that has hard links, network mounts included, and no reader sees a part of it. A writer that is
     killed leaves at most a file that starts with a dot, which is never listed.
 
+    Below the root no symbolic link is followed, to read, write or delete. One that stands where a blob should be is
+    listed, can be deleted, and is damage to whoever reads it.
+
     Args:
         root: The folder; made, with its parents, by the first write. A link to a folder is followed once, here.
         durability: ``"machine"`` forces each blob and its name to the disk before a call returns;
@@ -59,7 +64,8 @@ class LocalBlobs:
         self._durability: Durability = durability
         self._nameless: bool | None = None
         self._one_flush = False
-        self._folders = Folders(self._root, durable=self._durable)
+        self._straight = Straight(self._root)
+        self._folders = Folders(self._root, self._straight, durable=self._durable)
         self._guards = FolderGuards(self._base + ".locks")
         try:
             is_folder = stat.S_ISDIR(os.stat(self._root).st_mode)
@@ -89,8 +95,26 @@ class LocalBlobs:
         return
 
     def engine_path(self, key: str) -> str:
-        """The absolute path of the blob's file."""
-        return self._base + check_key(key)
+        """The absolute path of the blob's file.
+
+        Raises:
+            DamagedError: a symbolic link stands there, or on the way there.
+        """
+        path = self._base + check_key(key)
+        try:
+            self._straight.check(path.rpartition("/")[0])
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise from_oserror(error, "read a blob", key=key, url=self.url) from None
+        return path
+
+    def _path(self, key: str) -> str:
+        """The path of a blob's file, which is reached without a link."""
+        path = self._base + check_key(key)
+        self._straight.check(path.rpartition("/")[0])
+        return path
 
     def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes of a blob, or of the range `[start, end)` of it."""
@@ -105,7 +129,7 @@ class LocalBlobs:
 
     def _read(self, key: str) -> bytes | None:
         try:
-            fd = os.open(self._base + check_key(key), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._path(key), READ)
         except _ABSENT:
             return None
         except OSError as error:
@@ -113,7 +137,7 @@ class LocalBlobs:
         try:
             data = os.read(fd, _CHUNK_BYTES)
             if len(data) < _CHUNK_BYTES and not os.read(fd, 1):
-                return data
+                return data if data or stat.S_ISREG(os.fstat(fd).st_mode) else None  # a pipe that nobody writes to
             os.lseek(fd, 0, os.SEEK_SET)
             with open(fd, "rb", buffering=0, closefd=False) as file:
                 return file.readall()
@@ -128,7 +152,7 @@ class LocalBlobs:
         if start < 0 or (end is not None and end < start):
             raise UsageError("not a range of bytes", hint="use 0 <= start <= end", key=key, start=start, end=end)
         try:
-            with open(self._base + check_key(key), "rb", buffering=0) as file:
+            with open(self._path(key), "rb", buffering=0, opener=open_file) as file:
                 file.seek(start)
                 return file.readall() if end is None else read_fully(file, end - start)
         except _ABSENT:
@@ -209,7 +233,7 @@ class LocalBlobs:
     def open(self, key: str) -> IO[bytes]:
         """A seekable reader of a blob that fetches only what is read."""
         try:
-            return open(self._base + check_key(key), "rb")
+            return open(self._path(key), "rb", opener=open_file)
         except _ABSENT:
             raise BlobNotFoundError("no such blob", key=key, url=self.url) from None
         except OSError as error:
@@ -218,12 +242,12 @@ class LocalBlobs:
     def info(self, key: str) -> BlobInfo | None:
         """Size and time of a blob, None when there is none."""
         try:
-            found = os.stat(self._base + check_key(key))
+            found = os.lstat(self._path(key))
         except _ABSENT:
             return None
         except OSError as error:
             raise from_oserror(error, "look at a blob", key=key, url=self.url) from error
-        return _info(key, found) if stat.S_ISREG(found.st_mode) else None
+        return _info(key, found) if _is_blob(found) else None
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """All blobs under the folder `prefix`, by key; what comes and goes meanwhile may be missing."""
@@ -232,6 +256,7 @@ class LocalBlobs:
 
     def _walk(self, folder: str, prefix: str) -> Iterator[BlobInfo]:
         try:
+            self._straight.check(folder.rstrip("/"))
             with os.scandir(folder) as entries:
                 found = [(_sort_name(entry), entry) for entry in entries if not entry.name.startswith(".")]
         except _ABSENT:
@@ -244,12 +269,12 @@ class LocalBlobs:
                 yield from self._walk(folder + name, prefix + name)
                 continue
             try:
-                status = entry.stat()
+                status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise from_oserror(error, "list a folder", prefix=prefix, url=self.url) from error
-            if stat.S_ISREG(status.st_mode):
+            if _is_blob(status):
                 yield _info(prefix + name, status)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -258,7 +283,7 @@ class LocalBlobs:
         for key in keys:
             path = self._base + check_key(key)
             try:
-                os.unlink(path)
+                os.unlink(self._path(key))
             except (*_ABSENT, PermissionError) as error:
                 if isinstance(error, PermissionError) and not os.path.isdir(path):
                     raise from_oserror(error, "delete a blob", key=key, url=self.url) from error
@@ -291,13 +316,17 @@ def _reopen(kind: type[LocalBlobs], root: str, durability: Durability) -> LocalB
     return kind(root, durability=durability)
 
 
+def _is_blob(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
+
+
 def _info(key: str, status: os.stat_result) -> BlobInfo:
     return BlobInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _sort_name(entry: os.DirEntry[str]) -> str:
     try:
-        return entry.name + "/" if entry.is_dir() else entry.name
+        return entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
     except OSError:
         return entry.name
 

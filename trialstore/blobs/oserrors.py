@@ -6,6 +6,7 @@ import errno
 
 from trialstore.model.errors import (
     AccessDeniedError,
+    DamagedError,
     OutcomeUnknownError,
     StorageFullError,
     StoreUnavailableError,
@@ -37,6 +38,13 @@ def from_oserror(error: OSError, doing: str, **facts: object) -> TrialStoreError
     if code in _FULL:
         return StorageFullError(
             f"no space left to {doing}", hint="free space or raise the quota, then try again", **facts, reason=reason
+        )
+    if code == errno.ELOOP:
+        return DamagedError(
+            f"a symbolic link in a store is not followed to {doing}",
+            hint="put the file or folder itself there; a folder on another disk can be mounted there",
+            **facts,
+            reason=reason,
         )
     if code in _MISPLACED:
         return UsageError(
