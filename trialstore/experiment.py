@@ -21,7 +21,7 @@ from trialstore.model.identity import check_name
 from trialstore.model.metric import Metric
 from trialstore.model.space import Space
 from trialstore.model.status import BROKEN, Status
-from trialstore.model.times import format_time
+from trialstore.past import AsOf, experiment_as_of
 from trialstore.registering import register, trial_bodies, trial_body
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
@@ -314,23 +314,25 @@ class Experiment(Maintained, Rendered):
         with self._ledger.journal.view() as state:
             return sum(state.counts.values())
 
-    def snapshot(self, as_of: int | datetime | None = None) -> Snapshot:
+    def snapshot(self, as_of: AsOf | None = None) -> Snapshot:
         """The experiment frozen as it is now, or as it was.
 
         Args:
-            as_of: A sequence number of the experiment's journal, or an aware time: what was committed before it.
+            as_of: What was committed up to a sequence number of the experiment's journal (`snapshot.experiments` says
+                it; -1 is before the first), under the name and limits of today; what was committed before an aware
+                time, or its text in ISO 8601, by the writers' clocks; or the state that `Snapshot.id` named, of this
+                experiment or of the whole store.
+
+        Raises:
+            SnapshotNotFoundError: the store does not keep that any more, or never was in it; names what is missing.
         """
+        if as_of is not None:
+            return experiment_as_of(self._ledger, as_of)
         from trialstore.query.snapshot import Snapshot
 
-        until = as_of
-        if isinstance(as_of, datetime):
-            moment = format_time(as_of)
-            until = self._ledger.journal.at(lambda command: bool(command["at"] >= moment)).seq
-        elif as_of is not None and as_of < -1:
-            raise UsageError("a sequence number is 0 or more", as_of=as_of)
-        return Snapshot(self._ledger.blobs, [self._ledger.snapshot(until)])  # type: ignore[arg-type]
+        return Snapshot(self._ledger.blobs, [self._ledger.snapshot()], self._ledger.session.store)
 
-    def history(self, as_of: int | datetime | None = None) -> pl.LazyFrame:
+    def history(self, as_of: AsOf | None = None) -> pl.LazyFrame:
         """One row a trial: the `trials` table, lazily."""
         return self.snapshot(as_of).frame("trials")
 
@@ -470,8 +472,15 @@ class Experiment(Maintained, Rendered):
         self._ledger.commit_buffered()
         return flush(self._ledger.blobs, self._ledger.key, self._ledger.journal)
 
-    def compact(self, *, grace: timedelta = timedelta(hours=1), progress: Any = None) -> Compaction:
-        """Merge many small parts into few large ones; see `trialstore.maintenance.compact.compact`."""
+    def compact(self, *, grace: timedelta | None = None, progress: Callable[[str], None] | None = None) -> Compaction:
+        """Merge many small parts into few large ones; see `trialstore.maintenance.compact.compact`.
+
+        Args:
+            grace: Delete the files of parts that were replaced longer ago than this. By default the store's
+                retention, so that its past can be read; zero leaves every row in one file alone, for readers that
+                know nothing of trialstore, and ends the past.
+            progress: Told the name of each table before its parts are merged.
+        """
         return self._upkeep.compact(grace, progress)[0]
 
     def checkpoint(self) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trialstore.artifacts.store import Artifact
 from trialstore.buffer import RowBuffer
-from trialstore.journal.catalog import ExperimentEntry
+from trialstore.journal.catalog import Catalog, ExperimentEntry
 from trialstore.journal.checkpoint import Checkpoints
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from trialstore.query.snapshot import ExperimentSnapshot
 
-__all__ = ["Ledger", "ledger_of"]
+__all__ = ["Ledger", "catalog_of", "ledger_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class Ledger:
             if due:
                 flush(self.blobs, self.key, self.journal)
             self.buffer.parts_written = 0
-            tidy(self.blobs, self.key, self.journal)
+            tidy(self.blobs, self.key, self.journal, timedelta(seconds=self.session.retention_s))
         except TrialStoreError as error:
             # What the caller asked for is done and durable; a later call does this again.
             _log.warning("maintenance failed, will try again: %s", error)
@@ -258,35 +259,41 @@ class Ledger:
             found += [Artifact(*row) for part in parts for row in read_artifacts(self.blobs, self.key, part, number)]
         return sorted((a for a in found if a.id not in removed), key=lambda artifact: artifact.at)
 
-    def snapshot(self, until: int | None = None) -> ExperimentSnapshot:
-        """The experiment as it is now, or as it was after the commit `until`; buffered rows are committed first."""
-        from trialstore.query.snapshot import ExperimentSnapshot
+    def snapshot(self, until: int | None = None, *, entry: ExperimentEntry | None = None) -> ExperimentSnapshot:
+        """The experiment as it is now, or as it was after the commit `until`; buffered rows are committed first.
 
-        if until is None:
-            if self.buffer.since is not None:
-                self.commit_buffered()
-            with self.journal.view() as state:
-                return self._snapshot_of(ExperimentSnapshot, state, self._live_tables(state))
-        state = self.journal.at(until)
+        Args:
+            until: A sequence number. Files of that time may be deleted: `trialstore.past` looks.
+            entry: What the catalog says, or said, of the experiment; what the ledger knows by default.
+        """
+        if until is not None:
+            return self.view_of(self.journal.at(until), entry or self.entry)
+        if self.buffer.since is not None:
+            self.commit_buffered()
+        with self.journal.view() as state:
+            return self.view_of(state, entry or self.entry, self._live_tables(state))
+
+    def view_of(
+        self, state: ExperimentState, entry: ExperimentEntry, live: dict[str, pa.Table] | None = None
+    ) -> ExperimentSnapshot:
+        """A state, frozen."""
+        from trialstore.query.snapshot import ExperimentSnapshot
         from trialstore.tables.live import live_tables
 
-        return self._snapshot_of(ExperimentSnapshot, state, live_tables(state))
-
-    def _snapshot_of(
-        self, kind: type[ExperimentSnapshot], state: ExperimentState, live: dict[str, pa.Table]
-    ) -> ExperimentSnapshot:
         manifest = state.manifest
-        return kind(
-            id=self.entry.id,
-            name=self.entry.name,
-            version=self.entry.version,
+        return ExperimentSnapshot(
+            id=entry.id,
+            name=entry.name,
+            version=entry.version,
             key=self.key,
-            metadata={**self.entry.config, "created_at": self.entry.created_at, "counts": dict(state.counts)},
+            metadata={**entry.config, "created_at": entry.created_at, "counts": dict(state.counts)},
             seq=state.seq,
+            changed=state.changed,
+            described=entry.seq,
             parts=tuple(manifest.parts.values()),
             superseded={part: frozenset(numbers) for part, numbers in manifest.superseded.items()},
             removed_artifacts=frozenset(manifest.removed_artifacts),
-            live=live,
+            live=live_tables(state) if live is None else live,
         )
 
     def _live_tables(self, state: ExperimentState) -> dict[str, pa.Table]:
@@ -301,6 +308,18 @@ def _commit_rest(buffer: RowBuffer, journal: Journal[ExperimentState]) -> None:
     """Commit what is buffered when the last handle is collected, or the process ends."""
     buffer.hand_over(journal.post)
     journal.flush()
+
+
+def catalog_of(session: Session) -> Journal[Catalog]:
+    """The one journal of the catalog that this session has."""
+
+    def make() -> Journal[Catalog]:
+        checkpoints = Checkpoints(session.blobs, "checkpoints/catalog", session.retention_s)
+        writable = session.options.mode == "rw"
+        return Journal(Log(session.blobs, "catalog"), checkpoints, Catalog, session.id, writable=writable)
+
+    journal: Journal[Catalog] = session.writer("catalog", make)
+    return journal
 
 
 def ledger_of(session: Session, entry: ExperimentEntry) -> Ledger:

@@ -132,22 +132,26 @@ class Session:
         blobs: The store's blobs.
         options: How this process uses the store.
         retention_s: How long the store keeps history; every process must know the same.
+        store: The store's id.
         id: Under which the journal knows it.
         worker: Host and process, for people to read.
     """
 
-    def __init__(self, place: BlobsSpec, blobs: Blobs, options: Options, retention_s: float = RETENTION_S) -> None:
+    def __init__(
+        self, place: BlobsSpec, blobs: Blobs, options: Options, retention_s: float = RETENTION_S, store: str = ""
+    ) -> None:
         self.place = place
         self.blobs: Blobs = ReadingBlobs(blobs) if options.mode == "r" else blobs
         self.options = options
         self.retention_s = retention_s
+        self.store = store
         self.id = SessionId()
         self._writers: dict[str, Any] = {}
         self._reset()
         _open.add(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _session_here, (self.place, self.options, self.retention_s)
+        return _session_here, (self.place, self.options, self.retention_s, self.store)
 
     def _reset(self) -> None:
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -283,12 +287,12 @@ def _close_all() -> None:
         session._attempt(session.close)
 
 
-def _session_here(place: BlobsSpec, options: Options, retention_s: float) -> Session:
+def _session_here(place: BlobsSpec, options: Options, retention_s: float, store: str) -> Session:
     """The session of this process for what it unpickled."""
     name = (os.getpid(), repr((place, place.storage_options, options)))
     with _unpickling:
         session = _unpickled.get(name)
         if session is None or session._closed:
-            session = Session(place, place.open(), options, retention_s)
+            session = Session(place, place.open(), options, retention_s, store)
             _unpickled[name] = session
         return session

@@ -13,11 +13,9 @@ from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.resolve import BlobsSpec, open_blobs
 from trialstore.description import describe, retention_s
 from trialstore.experiment import Experiment
-from trialstore.journal.catalog import Catalog, ExperimentEntry
-from trialstore.journal.checkpoint import Checkpoints
-from trialstore.journal.journal import Draft, Journal
-from trialstore.journal.log import Log
-from trialstore.ledger import Ledger, ledger_of
+from trialstore.journal.catalog import ExperimentEntry
+from trialstore.journal.journal import Draft
+from trialstore.ledger import Ledger, catalog_of, ledger_of
 from trialstore.model.codec import pack, pack_dict, unpack
 from trialstore.model.errors import (
     ConflictError,
@@ -30,7 +28,8 @@ from trialstore.model.errors import (
 from trialstore.model.identity import check_name, params_hash
 from trialstore.model.metric import Metric, problems_of
 from trialstore.model.space import Dimension, Space
-from trialstore.model.times import format_time, parse_time
+from trialstore.model.times import parse_time
+from trialstore.past import AsOf, same_moment, store_as_of
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
 from trialstore.session import Options, Session
@@ -89,7 +88,7 @@ def open(  # noqa: A001 - `trialstore.open` is what users write
     blobs = open_blobs(url, durability=chosen.durability, storage_options=storage_options)
     place = BlobsSpec(blobs if blobs is url else blobs.url, chosen.durability, storage_options)
     about = describe(blobs, writable=chosen.mode == "rw", retention=retention)
-    return Store(Session(place, blobs, chosen, retention_s(about)), about)
+    return Store(Session(place, blobs, chosen, retention_s(about), str(about["store"])), about)
 
 
 class Store(Maintained, Rendered):
@@ -105,17 +104,11 @@ class Store(Maintained, Rendered):
         self._session = session
         self._blobs = session.blobs
         self._about = dict(about)
-        self._catalog: Journal[Catalog] = session.writer("catalog", self._catalog_writer)
+        session.store = self.id
+        self._catalog = catalog_of(session)
         self._ledgers: dict[int, Ledger] = {}
         self._attached: dict[str, Store] = {}
         self._snapshot: tuple[object, Snapshot] | None = None
-
-    def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._blobs, "checkpoints/catalog", self._session.retention_s)
-
-    def _catalog_writer(self) -> Journal[Catalog]:
-        log, checkpoints = Log(self._blobs, "catalog"), self._checkpoints()
-        return Journal(log, checkpoints, Catalog, self._session.id, writable=self.options.mode == "rw")
 
     @property
     def url(self) -> str:
@@ -365,22 +358,34 @@ class Store(Maintained, Rendered):
 
     # Queries
 
-    def snapshot(self, as_of: datetime | None = None) -> Snapshot:
-        """All experiments frozen as they are now, or as they were at an aware time."""
+    def snapshot(self, as_of: AsOf | None = None) -> Snapshot:
+        """All experiments frozen as they are now, or as they were.
+
+        Each experiment is shown as it was at one moment between the call and its return: whole commits, all that were
+        made before the call, and none after a missing one. Two experiments have no common order: of commits that are
+        made during the call, one may be in the snapshot and an earlier one of another experiment not.
+
+        Args:
+            as_of: What was committed before an aware time, or its text in ISO 8601, by the writers' clocks; the state
+                that `Snapshot.id` named; or a sequence number by experiment name, the others as they are now.
+
+        Raises:
+            SnapshotNotFoundError: the store does not keep that any more, or never was in it; names what is missing.
+
+        Cost: now, one read more than there are new commits in each journal. Of the past also a checkpoint and the
+        commits after it, of each experiment that changed since.
+        """
+        if as_of is not None:
+            return store_as_of(self._session, as_of)
         from trialstore.query.snapshot import Snapshot
 
-        experiments = self.experiments()
-        if as_of is not None:
-            moment = format_time(as_of)
-            there = [experiment for experiment in experiments if experiment._ledger.entry.created_at < moment]
-            return Snapshot(self._blobs, [e.snapshot(as_of).experiments[0] for e in there])
+        with self._catalog.view() as catalog:
+            experiments = [self._open_experiment(entry) for entry in catalog.experiments.values()]
+            changed = catalog.changed
         views = [experiment._ledger.snapshot() for experiment in experiments]
-        signature = tuple(
-            (view.id, view.seq, experiment._ledger.entry.revision)
-            for view, experiment in zip(views, experiments, strict=True)
-        )
+        signature = (changed, *((view.id, view.seq) for view in views))
         if self._snapshot is None or self._snapshot[0] != signature:
-            self._snapshot = (signature, Snapshot(self._blobs, views))
+            self._snapshot = (signature, Snapshot(self._blobs, views, self.id, changed))
         return self._snapshot[1]
 
     def sql(
@@ -388,7 +393,7 @@ class Store(Maintained, Rendered):
         query: str,
         parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
-        as_of: datetime | None = None,
+        as_of: AsOf | None = None,
         external: bool = False,
     ) -> Result:
         """DuckDB SQL over the tables trials, params, repeats, metrics, telemetry, status, artifacts and experiments.
@@ -399,7 +404,8 @@ class Store(Maintained, Rendered):
         Args:
             query: DuckDB SQL.
             parameters: Values for ``?`` or ``$name`` in it.
-            as_of: Look at the store as it was at this aware time.
+            as_of: Look at the store as it was; see `snapshot`. Attached stores show the same time, where it is one, and
+                else the present.
             external: Let the query do whatever this process may: read and write files, load extensions, change
                 settings. Only for queries that you trust, and never of a store that was opened for reading.
 
@@ -412,7 +418,7 @@ class Store(Maintained, Rendered):
         """
         snapshot = self.snapshot(as_of)
         for name, other in self._attached.items():
-            snapshot.attach(other.snapshot(as_of), name)
+            snapshot.attach(other.snapshot(same_moment(as_of)), name)
         return snapshot.sql(query, parameters, external=external)
 
     def frame(self, table: str) -> pl.LazyFrame:
@@ -432,8 +438,12 @@ class Store(Maintained, Rendered):
         self._attached[name] = store
         return store
 
-    def compact(self, *, grace: timedelta = timedelta(hours=1)) -> dict[str, Compaction]:
-        """Merge many small parts into few large ones, in every experiment; returns what it did by experiment."""
+    def compact(self, *, grace: timedelta | None = None) -> dict[str, Compaction]:
+        """Merge many small parts into few large ones, in every experiment; returns what it did by experiment.
+
+        Args:
+            grace: See `Experiment.compact`.
+        """
         experiments = self.experiments()
         done = Upkeep(self._session, lambda: [experiment._ledger for experiment in experiments]).compact(grace)
         return {experiment.name: compaction for experiment, compaction in zip(experiments, done, strict=True)}

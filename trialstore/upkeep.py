@@ -41,15 +41,16 @@ class Upkeep:
     ledgers: Callable[[], list[Ledger]]
     catalog: Journal[Catalog] | None = None
 
-    def compact(self, grace: timedelta, progress: Tell | None = None) -> list[Compaction]:
+    def compact(self, grace: timedelta | None, progress: Tell | None = None) -> list[Compaction]:
         """Merge the small parts of each experiment; see `trialstore.maintenance.compact.compact`."""
-        from trialstore.maintenance.compact import compact
+        from trialstore.maintenance.compact import READERS_GRACE, compact
 
+        keep = max(timedelta(seconds=self.session.retention_s), READERS_GRACE) if grace is None else grace
         self.session.require_writable()
         done = []
         for ledger in self.ledgers():
             ledger.commit_buffered()
-            done.append(compact(ledger.blobs, ledger.key, ledger.journal, grace=grace, progress=progress))
+            done.append(compact(ledger.blobs, ledger.key, ledger.journal, grace=keep, progress=progress))
         return done
 
     def checkpoint(self) -> list[str]:
@@ -86,7 +87,8 @@ class Upkeep:
         blobs = self.session.blobs
         if not dry_run:
             self.session.require_writable()
-        run = Vacuum(blobs, time_of(blobs, writable=not dry_run), grace, dry_run, progress or _silent, [])
+        history = timedelta(seconds=self.session.retention_s)
+        run = Vacuum(blobs, time_of(blobs, writable=not dry_run), grace, history, dry_run, progress or _silent, [])
         for ledger, tell in self._told(progress):
             if not dry_run:
                 ledger.commit_buffered()
@@ -159,11 +161,11 @@ class Maintained(ABC):
     ) -> list[Waste]:
         """Delete what nobody needs any more and return it, each with the reason; safe beside live writers and readers.
 
-        Of a whole store that is also the folders of experiments that were dropped longer than `grace` ago.
+        Of a whole store that is also the folders of experiments that were dropped longer than the retention ago.
 
         Args:
-            grace: How old it must be; two hours at least where a writer may still be at work on it. Commits are kept
-                for the store's retention, whatever this is.
+            grace: How old it must be; two hours at least where a writer may still be at work on it. History (commits,
+                the files of replaced parts, dropped experiments) is kept for the store's retention, whatever this is.
             dry_run: Only list it.
             progress: Told what is looked at next.
         """

@@ -14,8 +14,8 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return str(found)
+    """All blocks of a language, as one text."""
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
 
 
 def test_the_program_and_the_raw_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import trialstore as ts
 from tests.support.small import files, grow_old, small_store
 from trialstore.blobs.local import LocalBlobs
 from trialstore.journal.journal import Draft
+from trialstore.maintenance import waste as waste_module
 from trialstore.maintenance.verify import verify_experiment
 from trialstore.model.errors import DamagedError, ReadOnlyError, UsageError
 from trialstore.tables.live import packed_rows_table
@@ -34,6 +35,15 @@ def names(root: Path) -> set[str]:
 
 def reasons(waste: list[Any]) -> dict[str, str]:
     return {item.blob: item.reason for item in waste}
+
+
+def replaced(waste: list[Any]) -> set[str]:
+    return {item.blob for item in waste if item.reason == "a compaction replaced this part"}
+
+
+def pass_by(monkeypatch: pytest.MonkeyPatch, length: timedelta) -> None:
+    """Have the backend's clock be ahead for those who clean up."""
+    monkeypatch.setattr(waste_module, "time_of", lambda blobs, writable: datetime.now(UTC) + length)
 
 
 def unannounced(root: Path, table: str, trial: int = 0) -> str:
@@ -111,30 +121,39 @@ def test_a_part_that_was_deleted_can_not_be_announced_late(root: Path, caplog: p
         assert 7.5 not in samples(store)
 
 
-def test_replaced_parts_go_after_the_grace_and_a_snapshot_keeps_its_own(root: Path) -> None:
+def test_replaced_parts_go_after_the_retention_and_a_snapshot_keeps_its_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ts.open(root, retention=2 * DAY).close()
     with small_store(root) as store:
         store.experiment("tune").flush()
         snapshot = store.snapshot()
         rows = snapshot.frame("trials").collect().sort("trial")
-        store.compact(grace=DAY)
-        assert store.vacuum(grace=DAY) == []
+        store.compact()
+        assert store.vacuum(grace=timedelta(0)) == []
         assert snapshot.frame("trials").collect().sort("trial").equals(rows)
-        found = store.vacuum(grace=timedelta(0))
-        assert found
-        assert {item.reason for item in found} == {"a compaction replaced this part"}
+        pass_by(monkeypatch, 1.9 * DAY)
+        assert replaced(store.vacuum(grace=timedelta(0))) == set()
+        assert snapshot.frame("trials").collect().sort("trial").equals(rows)
+        pass_by(monkeypatch, 2.1 * DAY)
+        assert replaced(store.vacuum(grace=3 * DAY)) == set()
+        found = replaced(store.vacuum(grace=timedelta(0)))
+        assert {part.blob_key("tune") for part in snapshot.experiments[0].parts} == found
         assert store.verify().problems == []
         assert store.snapshot().frame("trials").collect().sort("trial").equals(rows)
 
 
-def test_a_dropped_experiments_folders_go_after_the_grace(root: Path) -> None:
+def test_a_dropped_experiments_folders_go_after_the_retention(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with small_store(root) as store:
         other = store.create_experiment("Other/one")
         other.register_trial({"a": 1})
         key = other._ledger.key
         store.drop_experiment("Other/one")
-        assert store.vacuum() == []
-        found = store.vacuum(grace=timedelta(0))
+        assert store.vacuum(grace=timedelta(0)) == []
+        pass_by(monkeypatch, 7.1 * DAY)
+        found = [item for item in store.vacuum(grace=timedelta(0)) if key in item.blob]
         assert {item.reason[:26] for item in found} == {"its experiment was dropped"}
+        monkeypatch.undo()
         assert not any(key in name for name in names(root))
         again = store.create_experiment("Other/one")
         assert again._ledger.key != key

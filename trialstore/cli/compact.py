@@ -25,21 +25,27 @@ def compact(
     ] = None,
     version: ExperimentVersion = None,
     grace: Annotated[
-        str,
-        typer.Option("--grace", metavar="TIME", help="Keep replaced files this long for those who still read them."),
-    ] = "1h",
+        str | None,
+        typer.Option(
+            "--grace",
+            metavar="TIME",
+            show_default=False,
+            help="Delete files replaced longer ago than this; by default they are kept as long as the store's history.",
+        ),
+    ] = None,
     storage_option: StorageOptions = None,
     as_json: AsJson = False,
 ) -> None:
     """Merge many small files into few large ones, so that reading is quick.
 
-    Safe beside running workers and readers. TIME is such as 90s, 30m, 1h30m or 2d.
+    Safe beside running workers. TIME is such as 90s, 30m, 1h30m or 2d. With --grace 0 the folder holds every row once,
+    for readers that know nothing of trialstore; the past can then not be read any more.
 
-    Example: trialstore compact results --grace 10m
+    Example: trialstore compact results
     """
     if version is not None and experiment is None:
         raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
-    keep = parse_duration(grace)
+    keep = None if grace is None else parse_duration(grace)
     with open_store(url, storage_option, writable=True) as store:
         chosen = store.experiments() if experiment is None else [store.experiment(experiment, version)]
         done = _run(chosen, keep)
@@ -51,7 +57,7 @@ def compact(
     _print(done)
 
 
-def _run(experiments: list[Experiment], keep: timedelta) -> list[dict[str, Any]]:
+def _run(experiments: list[Experiment], keep: timedelta | None) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from rich.markup import escape

@@ -24,6 +24,7 @@ class ExperimentEntry:
         created_at: Stored spelling of a time.
         revision: Grows by one with every update.
         config: Metrics, space, limits, metadata, in their stored forms.
+        seq: Sequence number of the catalog's commit that last changed any of this.
     """
 
     id: int
@@ -33,6 +34,7 @@ class ExperimentEntry:
     created_at: str
     revision: int
     config: dict[str, Any]
+    seq: int
 
 
 class Catalog(Machine):
@@ -89,7 +91,7 @@ class Catalog(Machine):
             key = f"{key}~{self.last_id}"
         self.keys.add(key.casefold())
         self.experiments[self.last_id] = ExperimentEntry(
-            self.last_id, name, version, key, command["at"], 1, command["config"]
+            self.last_id, name, version, key, command["at"], 1, command["config"], self.seq
         )
         self.by_name[name, version] = self.last_id
         return accepted(self.last_id)
@@ -102,6 +104,7 @@ class Catalog(Machine):
             return refused("stale revision", id=entry.id, revision=entry.revision, expected=command["revision"])
         entry.config = {**entry.config, **command["config"]}
         entry.revision += 1
+        entry.seq = self.seq
         return accepted(entry.revision)
 
     def _drop(self, command: Command) -> Outcome:
@@ -137,7 +140,10 @@ class Catalog(Machine):
         return [
             head,
             *([digests[number], params] for number, params in self.configurations.items()),
-            *([e.id, e.name, e.version, e.key, e.created_at, e.revision, e.config] for e in self.experiments.values()),
+            *(
+                [e.id, e.name, e.version, e.key, e.created_at, e.revision, e.config, e.seq]
+                for e in self.experiments.values()
+            ),
         ]
 
     def load(self, lines: list[Any]) -> None:

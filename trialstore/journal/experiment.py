@@ -37,6 +37,8 @@ class ExperimentState(Machine):
         first_at, last_at: When the first trial was registered and the last one ended.
     """
 
+    quiet = Machine.quiet | {"flush", "replace", "forget", "disown", "retire_blobs"}
+
     def __init__(self, repeats: bool = True) -> None:
         super().__init__()
         self.repeats = repeats
@@ -223,6 +225,7 @@ class ExperimentState(Machine):
                 if ended["attempt"] == attempt:
                     ended["late"] = {name: command[name] for name in command.keys() & (_RESULT | {"status", "at"})}
             record.seq = self.seq
+        self.changed = (self.seq, self.crc32)
         metrics = command.get("metrics", {})
         self.manifest.rows["metrics"].rows += [[number, attempt, name, None, at, metrics[name]] for name in metrics]
         self.manifest.rows["status"].rows.append([number, attempt, command["status"], at, None, "late result"])
@@ -392,6 +395,13 @@ class ExperimentState(Machine):
 
     # Sessions and checkpoints
 
+    def _is_quiet(self, command: Command) -> bool:
+        idle = command["kind"] == "claim" and not any(self.counts.get(status) for status in _CLAIMABLE)
+        return idle or super()._is_quiet(command)
+
+    def _shows(self, command: Command, outcome: Outcome) -> bool:
+        return super()._shows(command, outcome) and (command["kind"] != "claim" or outcome.value is not None)
+
     def is_busy(self, session: str) -> bool:
         """Whether the session holds a trial."""
         return any(self.trials[number].session == session for number in self.active)
@@ -448,6 +458,7 @@ _GIVEN = frozenset(
     {"name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"}
     | {"exception", "traceback", "worker", "attempt", "info", "sem", "n", "profiles", "extras", "storage", "runner"}
 )
+_CLAIMABLE = tuple(status for status in Status if status.is_claimable)
 _RESULT = frozenset({"metrics", "summary", "exception", "traceback", "sem", "n", "profiles", "extras", "storage"})
 
 

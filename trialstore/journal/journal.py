@@ -103,9 +103,13 @@ class Journal(Generic[MachineT]):
                 self._replica.refresh()
             yield self._replica.state()
 
-    def at(self, until: int | Callable[[Command], bool]) -> MachineT:
-        """A state of its own as it was: after the commit `until`, or before the first command it is true of."""
-        return self._replica.at(until)
+    def at(self, until: int | str, *, settle: bool = False) -> MachineT:
+        """A state of its own as it was: after the commit of a number, or before a stored time.
+
+        See `trialstore.journal.past`, which also says what `settle` means.
+        """
+        self._enter_process()
+        return self._replica.at(until, settle)
 
     def _notice(self, commands: list[Command], outcomes: list[Outcome]) -> None:
         if self._doubtful is not None and outcomes_of(self._doubtful, commands, outcomes) is not None:

@@ -28,14 +28,18 @@ class Log:
     Args:
         blobs: Where they are.
         name: Which journal: ``catalog``, or ``experiment=<key>``.
+
+    Attributes:
+        name: Which journal.
+        reads_are_cheap: Whether to look for others' commits before trying to append, not after.
     """
 
     def __init__(self, blobs: Blobs, name: str) -> None:
         self._blobs = blobs
+        self.name = name
         self._folder = f"journal/{name}"
         self._inbox = f"inbox/{name}"
         self.reads_are_cheap = blobs.filesystem is None
-        """Whether to look for others' commits before trying to append, not after."""
 
     def blob(self, seq: int) -> str:
         """The key of the blob that holds a commit."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from trialstore.journal.commit import Command, Commit
 from trialstore.model.errors import DamagedError, FormatTooNewError
@@ -53,16 +53,23 @@ class Machine:
     Attributes:
         seq: Sequence number of the last commit folded, -1 before the first.
         crc32: Checksum of that commit, which the next one must name.
+        changed: Sequence number and checksum of the last commit that changed what readers see. Between it and the next
+            such one the state may move between the journal and parts, and shows the same.
+        latest_at: The latest time that any command folded so far carries.
         sessions: Last counter and last time of each session that wrote here.
         retired_before: Sessions that were silent since this time are forgotten; a command of one is refused.
         documents: Named values with a revision, changed by compare-and-set.
     """
 
     handlers: dict[str, Handler]
+    quiet: ClassVar[frozenset[str]] = frozenset({"retire_sessions"})
+    """Kinds of commands that move rows or files about, and change nothing that readers see."""
 
     def __init__(self) -> None:
         self.seq = -1
         self.crc32 = 0
+        self.changed = (-1, 0)
+        self.latest_at = ""
         self.sessions: dict[str, list[Any]] = {}
         self.retired_before = ""
         self.documents: dict[str, tuple[int, Any]] = {}
@@ -95,7 +102,27 @@ class Machine:
                 )
         self.seq = commit.seq
         self.crc32 = commit.crc32
-        return [self._once(command) for command in commit.commands]
+        outcomes = [self._once(command) for command in commit.commands]
+        for command, outcome in zip(commit.commands, outcomes, strict=True):
+            if outcome.reason is None and self._shows(command, outcome):
+                self.changed = (commit.seq, commit.crc32)
+                break
+        return outcomes
+
+    def is_quiet(self, commit: Commit) -> bool:
+        """Whether readers surely see the same after the next commit as before it."""
+        return all(
+            self._is_quiet(command) or self.has_folded(command["session"], command["counter"])
+            for command in commit.commands
+        )
+
+    def _is_quiet(self, command: Command) -> bool:
+        """Whether the next command surely changes nothing that readers see."""
+        return command["kind"] in self.quiet
+
+    def _shows(self, command: Command, outcome: Outcome) -> bool:
+        """Whether readers see what a command did that took effect."""
+        return command["kind"] not in self.quiet
 
     def has_folded(self, session: str, counter: int) -> bool:
         """Whether this command, and all before it, of a session is in the journal."""
@@ -104,6 +131,8 @@ class Machine:
 
     def _once(self, command: Command) -> Outcome:
         session, counter = command["session"], command["counter"]
+        if command["at"] > self.latest_at:
+            self.latest_at = command["at"]
         seen = self.sessions.get(session)
         if seen is None:
             if not command.get("opens") or command["at"] < self.retired_before:
@@ -147,11 +176,14 @@ class Machine:
     def dump(self) -> list[Any]:
         """The whole state as JSON values, one a line of a checkpoint; the first line is a dict."""
         documents = {name: list(entry) for name, entry in self.documents.items()}
-        return [{"sessions": self.sessions, "retired_before": self.retired_before, "documents": documents}]
+        head = {"changed": list(self.changed), "latest_at": self.latest_at, "sessions": self.sessions}
+        return [{**head, "retired_before": self.retired_before, "documents": documents}]
 
     def load(self, lines: list[Any]) -> None:
         """Become the state that `dump` wrote."""
         head: Mapping[str, Any] = lines[0]
+        seq, crc32 = head["changed"]
+        self.changed, self.latest_at = (seq, crc32), head["latest_at"]
         self.sessions = dict(head["sessions"])
         self.retired_before = head["retired_before"]
         self.documents = {name: (revision, value) for name, (revision, value) in head["documents"].items()}

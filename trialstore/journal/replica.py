@@ -11,11 +11,10 @@ from trialstore.journal.checkpoint import Checkpoints
 from trialstore.journal.commit import Command, decode_commit
 from trialstore.journal.log import Log
 from trialstore.journal.machine import ALREADY, Machine, Outcome
+from trialstore.journal.past import state_after, state_before
 from trialstore.journal.retention import Watch
 from trialstore.model.errors import (
-    BlobNotFoundError,
     DamagedError,
-    NotFoundError,
     OutcomeUnknownError,
     StoreUnavailableError,
 )
@@ -202,40 +201,11 @@ class Replica(Generic[MachineT]):
         self._notice(commit.commands, outcomes)
         return None if mine is None else outcomes_of(mine, commit.commands, outcomes)
 
-    def at(self, until: int | Callable[[Command], bool]) -> MachineT:
-        """A state of its own as it was: after the commit `until`, or before the first command it is true of."""
+    def at(self, until: int | str, settle: bool) -> MachineT:
+        """A state of its own as it was; see `Journal.at`."""
         if isinstance(until, int):
-            machine = self._checkpoints.load(self._make, until)
-            for blob, data in self.log.read_after(machine.seq, until):
-                machine.fold(decode_commit(data, blob), blob)
-            if machine.seq < until and self._checkpoints.newest_seq() > machine.seq:
-                raise _forgotten(until)
-            return machine
-        machine = self._before(until)
-        for blob, data in self.log.read_after(machine.seq):
-            commit = decode_commit(data, blob)
-            if any(until(command) for command in commit.commands):
-                break
-            machine.fold(commit, blob)
-        return machine
-
-    def _before(self, until: Callable[[Command], bool]) -> MachineT:
-        """The oldest state from which the journal is whole, when it is before the first command `until` is true of."""
-        machine = self._make()
-        if self.log.read(0) is not None:
-            return machine
-        for key in self._checkpoints.keys():  # noqa: SIM118 - it is no mapping
-            seq = self._checkpoints.seq_of(key)
-            named = self.log.read(seq)
-            if named is None:
-                continue
-            if any(until(command) for command in decode_commit(named, self.log.blob(seq)).commands):
-                raise _forgotten(seq)
-            try:
-                return self._checkpoints.read(key, self._make)
-            except (DamagedError, BlobNotFoundError):
-                continue
-        return machine
+            return state_after(self.log, self._checkpoints, self._make, until, settle=settle)
+        return state_before(self.log, self._checkpoints, self._make, until)
 
     def checkpoint(self) -> str:
         """Write a checkpoint of the state; returns its blob's key."""
@@ -249,9 +219,3 @@ class Replica(Generic[MachineT]):
             step *= 2
         if (machine.seq + 1) % step == 0:
             self.checkpoint()
-
-
-def _forgotten(seq: int) -> NotFoundError:
-    return NotFoundError(
-        "history of that time is no longer kept", hint="ask for a later time or sequence number", oldest_kept=seq
-    )

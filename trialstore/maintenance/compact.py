@@ -10,17 +10,20 @@ from datetime import timedelta
 from trialstore.blobs.protocol import Blobs
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
+from trialstore.journal.retention import RETENTION_S
 from trialstore.maintenance.flush import flush
 from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.part import TABLES, Part
 from trialstore.model.times import format_time, now_text, parse_time
 from trialstore.tables.parts import merge_parts
 
-__all__ = ["Compaction", "compact", "delete_retired", "tidy"]
+__all__ = ["READERS_GRACE", "Compaction", "compact", "delete_retired", "tidy"]
 
 PART_ROWS = {"trials": 1 << 20, "metrics": 1 << 22, "telemetry": 1 << 22, "status": 1 << 22, "artifacts": 1 << 20}
 _SESSION_MEMORY = timedelta(days=7)
-_READERS_GRACE = timedelta(hours=1)
+READERS_GRACE = timedelta(hours=1)
+"""So long the file of a replaced part is kept in any case for those who are reading it."""
+
 _TIER = 16
 
 
@@ -51,14 +54,14 @@ def compact(
 ) -> Compaction:
     """Flush, merge the parts of every table, write a checkpoint, and delete files replaced longer ago than `grace`.
 
-    Guarantees: safe beside writers, readers and other compactions. A reader that took its snapshot less than `grace`
-    ago finds all its files.
+    Guarantees: safe beside writers, readers and other compactions. A snapshot that is younger than `grace`, or is taken
+    of the past of that time, finds all its files.
 
     Args:
         blobs: The store's blobs.
         key: The experiment's folder.
         journal: The experiment's journal.
-        grace: How long the file of a replaced part is kept for those who still read it.
+        grace: How long the file of a replaced part is kept, for those who still read it and for the past.
         progress: Told the name of each table before its parts are merged.
     """
     flushed = flush(blobs, key, journal)
@@ -76,8 +79,12 @@ def compact(
         return Compaction(flushed, before, len(state.manifest.parts), deleted)
 
 
-def tidy(blobs: Blobs, key: str, journal: Journal[ExperimentState]) -> int:
+def tidy(
+    blobs: Blobs, key: str, journal: Journal[ExperimentState], grace: timedelta = timedelta(seconds=RETENTION_S)
+) -> int:
     """Merge small parts where many of one size have gathered, as often as it helps; returns how many were merged.
+
+    Files of parts that were replaced longer than `grace` ago, and more than an hour, are deleted.
 
     Bounded: a row is rewritten once for each factor of `_TIER` that its part grows by, and a step reads no more than
     the parts of one size. Safe beside writers, readers and other compactions.
@@ -86,7 +93,7 @@ def tidy(blobs: Blobs, key: str, journal: Journal[ExperimentState]) -> int:
     for table in TABLES:
         merged += _merge(blobs, key, journal, table, _crowded)
     if merged:
-        delete_retired(blobs, key, journal, _READERS_GRACE)
+        delete_retired(blobs, key, journal, max(grace, READERS_GRACE))
     return merged
 
 

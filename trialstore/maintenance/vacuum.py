@@ -19,6 +19,7 @@ from trialstore.journal.journal import Draft, Journal
 from trialstore.journal.manifest import ARTIFACT_ID, ARTIFACT_PATH
 from trialstore.journal.retention import outgrown
 from trialstore.journal.stored import StoredJournal
+from trialstore.maintenance.compact import READERS_GRACE
 from trialstore.maintenance.waste import IN_WORK, Waste
 from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.part import TABLES, Part
@@ -34,9 +35,10 @@ _AT_ONCE = 256
 class Vacuum:
     """One run.
 
-    Guarantees: what a live blob of metadata names is never deleted, nor what is younger than `grace`. A reader whose
-    snapshot is younger than `grace` finds all its files. Deleting commits never makes a journal fork, however
-    long a writer was suspended (see `trialstore.journal.retention`). Killed at any instant, it is just run again.
+    Guarantees: what a live blob of metadata names is never deleted, nor what is younger than `grace`. A snapshot that
+    is younger than `history`, or is taken of the past of that time, finds all its files. Deleting commits never makes a
+    journal fork, however long a writer was suspended (see `trialstore.journal.retention`). Killed at any instant, it is
+    just run again.
 
     A process that was suspended for longer than `grace` between writing a part and announcing it finds the part
     refused, and logs so; between storing an artifact and committing its row, it may leave a row whose blob is missing.
@@ -45,6 +47,7 @@ class Vacuum:
         blobs: The store's blobs.
         now: The time by the backend's clock.
         grace: How old waste must be; two hours at least where a writer may still be at work on it.
+        history: How old it must be, and older than `grace`, where it was live once.
         dry_run: Whether nothing is deleted, and nothing written.
         tell: Told what is looked at next.
         found: What was deleted, or would be.
@@ -53,6 +56,7 @@ class Vacuum:
     blobs: Blobs
     now: datetime
     grace: timedelta
+    history: timedelta
     dry_run: bool
     tell: Callable[[str], None]
     found: list[Waste]
@@ -74,7 +78,7 @@ class Vacuum:
         with catalog.view() as state:
             live = {entry.key for entry in state.experiments.values()}
             dropped = {key: at for key, at in state.dropped.items() if key not in live}
-        before = format_time(self.now - self.grace)
+        before = self._history_ends()
         for key, at in dropped.items():
             if at <= before:
                 for folder in _FOLDERS:
@@ -100,7 +104,7 @@ class Vacuum:
         self._delete(infos, "newer and older checkpoints make up for it")
 
     def _retired_parts(self, key: str, journal: Journal[ExperimentState]) -> None:
-        before = format_time(self.now - self.grace)
+        before = self._history_ends()
         with journal.view() as state:
             retired = {part: table for part, (table, at) in state.manifest.retired.items() if at <= before}
         infos = []
@@ -172,6 +176,9 @@ class Vacuum:
         except (ValueError, KeyError, TypeError):
             return True  # it is no lease
         return (self.now - info.modified_at).total_seconds() > _LEASES * lease_s
+
+    def _history_ends(self) -> str:
+        return format_time(self.now - max(self.grace, self.history, READERS_GRACE))
 
     def _old(self, infos: Iterable[BlobInfo], at_least: timedelta = timedelta(0)) -> list[BlobInfo]:
         age = max(self.grace, at_least)

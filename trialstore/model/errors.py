@@ -13,6 +13,7 @@
     │   └── QueryError
     ├── NotFoundError (also LookupError)      look for something else
     │   ├── BlobNotFoundError
+    │   ├── SnapshotNotFoundError
     │   ├── StoreNotFoundError
     │   ├── ExperimentNotFoundError
     │   ├── TrialNotFoundError
@@ -62,6 +63,7 @@ __all__ = [
     "QueryError",
     "ReadOnlyError",
     "SessionExpiredError",
+    "SnapshotNotFoundError",
     "StaleRevisionError",
     "StorageFullError",
     "StoreNotFoundError",
@@ -157,6 +159,10 @@ class NotFoundError(TrialStoreError, LookupError):
 
 class BlobNotFoundError(NotFoundError):
     """No blob has this key."""
+
+
+class SnapshotNotFoundError(NotFoundError):
+    """The past that was asked for is no longer kept, or has not come to this store."""
 
 
 class StoreNotFoundError(NotFoundError):
