@@ -94,10 +94,13 @@ class SimulatedBucket:
         self._requests.take("list")
         return self._inner.list(prefix)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        self._inner.wait(key, patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         keys = list(keys)
         self._requests.take("delete", max(1, len(keys)))
-        self._inner.delete(keys)
+        self._inner.delete(keys, durable=durable)
 
     def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:
         return self._inner.guard(name, patience_s=patience_s)

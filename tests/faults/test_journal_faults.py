@@ -94,7 +94,7 @@ def test_when_looking_it_up_fails_the_outcome_is_unknown_and_comes_once(blobs: F
     journal = journal_on(blobs)
     journal.execute(*note("before"))
     blobs.faults.set("create", fault)
-    blobs.faults.set("read", *([None] if blobs.local else []), "away")
+    blobs.faults.set("read", "away")
     with pytest.raises(OutcomeUnknownError):
         journal.execute(*note("doubt"))
     assert says(None, *journal.execute(*note("after")))
@@ -106,7 +106,7 @@ def test_what_is_in_doubt_may_be_seen_by_a_look_in_between(blobs: FaultyBlobs, f
     journal = journal_on(blobs)
     journal.execute(*note("before"))
     blobs.faults.set("create", fault)
-    blobs.faults.set("read", *([None] if blobs.local else []), "away")
+    blobs.faults.set("read", "away")
     with pytest.raises(OutcomeUnknownError):
         journal.execute(*note("doubt"))
     with journal.view() as state:
@@ -121,7 +121,7 @@ def test_a_call_that_fails_while_another_is_in_doubt_does_not_come_later(blobs: 
     journal = journal_on(blobs)
     journal.execute(*note("before"))
     blobs.faults.set("create", "unsent")
-    blobs.faults.set("read", *([None] if blobs.local else []), "away")
+    blobs.faults.set("read", "away")
     with pytest.raises(OutcomeUnknownError):
         journal.execute(*note("doubt"))
     blobs.faults.set("create", "full")
@@ -163,7 +163,7 @@ def test_posts_in_doubt_are_sent_again(blobs: FaultyBlobs) -> None:
     journal.execute(*note("before"))
     journal.post(*note("1"))
     blobs.faults.set("create", "unsent")
-    blobs.faults.set("read", *([None] if blobs.local else []), "away")
+    blobs.faults.set("read", "away")
     with pytest.raises(OutcomeUnknownError):
         journal.flush()
     journal.flush()
@@ -232,7 +232,7 @@ def test_doubt_about_a_forgotten_session_ends(blobs: FaultyBlobs) -> None:
     journal = journal_on(blobs)
     journal.execute(*note("1"))
     blobs.faults.set("create", "unsent")
-    blobs.faults.set("read", *([None] if blobs.local else []), "away")
+    blobs.faults.set("read", "away")
     journal.post(*note("posted"))
     with pytest.raises(OutcomeUnknownError):
         journal.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -101,6 +101,26 @@ def test_a_writer_that_slept_past_the_retention_does_not_fork(blobs: FaultyBlobs
     sleeper.execute(note("first"))
     move_on(blobs, clock)
     assert blobs.info(Log(blobs, "a").blob(1)) is None  # the number the sleeper believes to be free, and is free
+    sleeper.execute(note("awake"))
+    assert words(journal_on(blobs.process()))[-2:] == ["last", "awake"]
+    assert words(sleeper) == words(journal_on(blobs.process()))
+
+
+@pytest.mark.parametrize("step", ["checkpoints", "commits"])
+def test_a_writer_suspended_in_its_first_look_does_not_fork(blobs: FaultyBlobs, clock: Clock, step: str) -> None:
+    """It had read the checkpoint, or the first commits too, and slept before it looked at what comes next."""
+    journal_on(blobs.process()).execute(note("first"))
+    read_many, slept = blobs.read_many, []
+
+    def slow_read(keys: Sequence[str]) -> list[bytes | None]:
+        found = read_many(keys) if step == "commits" else []
+        if not slept:
+            slept.append(keys)
+            move_on(blobs, clock)
+        return found or read_many(keys)
+
+    blobs.read_many = slow_read  # type: ignore[method-assign]
+    sleeper = journal_on(blobs)
     sleeper.execute(note("awake"))
     assert words(journal_on(blobs.process()))[-2:] == ["last", "awake"]
     assert words(sleeper) == words(journal_on(blobs.process()))

@@ -89,8 +89,8 @@ def parts_are_announced_before_they_are_written() -> Any:
         def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
             waiting[key] = bytes(data)
 
-        def delete(self, keys: Any) -> None:
-            self.blobs.delete(keys)
+        def delete(self, keys: Any, *, durable: bool = True) -> None:
+            self.blobs.delete(keys, durable=durable)
 
     def run(blobs: Any, key: str, journal: Any) -> int:
         moved = apply(Later(blobs), key, journal)

@@ -273,7 +273,11 @@ class SimulatedBlobs:
 
         return iter(self._request("list", prefix, self._place.weather.list_s, effect, writes=False))
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        """As a backend that cannot tell."""
+        self._scheduler.sleep(patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         chosen = list(keys)
 
         def effect() -> None:

@@ -92,10 +92,13 @@ class CountingBlobs:
         self._count("list", prefix)
         return self.inner.list(prefix)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        self.inner.wait(key, patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         keys = [*keys]
         self._count("delete", *keys)
-        self.inner.delete(keys)
+        self.inner.delete(keys, durable=durable)
 
     def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:
         self._count("guard", name)

@@ -89,10 +89,10 @@ class FaultyBlobs(MemoryBlobs):
         super().write(key, data, durable=durable)
         self._after(fault, key)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         chosen = list(keys)
         fault = self._before("delete", ",".join(chosen))
-        super().delete(chosen)
+        super().delete(chosen, durable=durable)
         self._after(fault, ",".join(chosen))
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -173,16 +174,20 @@ class AnywhereBlobs:
         return iter(sorted((i for i in infos if "/." not in f"/{i.key}"), key=lambda info: info.key))
 
     def _told(self, found: Mapping[str, Any]) -> BlobInfo:
-        time = found.get("mtime") or found.get("modified") or found.get("LastModified")
-        if isinstance(time, (int, float)):
-            time = datetime.fromtimestamp(time, UTC)
-        if not isinstance(time, datetime):
-            time = datetime.now(UTC)
+        at = found.get("mtime") or found.get("modified") or found.get("LastModified")
+        if isinstance(at, (int, float)):
+            at = datetime.fromtimestamp(at, UTC)
+        if not isinstance(at, datetime):
+            at = datetime.now(UTC)
         name = self._fs._strip_protocol(found["name"])
         key = name.lstrip("/").removeprefix(self._base.lstrip("/"))
-        return BlobInfo(key, found["size"], time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC))
+        return BlobInfo(key, found["size"], at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        """Return after so long."""
+        time.sleep(patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         """Remove blobs; a key that does not exist is no error."""
         for key in keys:
             path = self._base + check_key(key)

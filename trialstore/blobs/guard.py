@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
+import weakref
 from contextlib import AbstractContextManager
 from random import uniform
 
@@ -20,11 +22,15 @@ __all__ = ["FolderGuards"]
 _PAUSE_S = 0.0002
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
-_held: set[int] = set()
-"""Descriptors of locks held by this process. A forked child closes its copies, which would keep the lock."""
+_KEPT = 64
+
+_opened: set[int] = set()
+"""Descriptors of this process's lock files. A forked child closes its copies, which would keep a lock."""
 
 _changing = threading.Lock()
-"""Held while a descriptor is open and not in `_held`, or the other way about: no fork happens in between."""
+"""Held while a descriptor is open and not in `_opened`, or the other way about: no fork happens in between."""
+
+_forks = 0
 
 
 class FolderGuards:
@@ -39,7 +45,9 @@ class FolderGuards:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._paths: dict[str, str] = {}
+        self._idle: dict[str, int] = {}
+        self._forks = _forks
+        weakref.finalize(self, _close_all, self._idle)
 
     def hold(self, name: str, patience_s: float) -> AbstractContextManager[bool]:
         """Hold the lock of this name, or get False when somebody else does; True where there are no locks."""
@@ -49,24 +57,40 @@ class FolderGuards:
         """A descriptor that holds the lock, if it was had, and whether the caller may go ahead."""
         if fcntl is None:
             return None, True
-        path = self._paths.get(name)
-        if path is None:
-            if os.path.islink(self._folder):
-                return None, True  # whoever put it there shall not have files made elsewhere
-            path = self._paths[name] = f"{self._folder}/{escape(name)}"
-        try:
+        if self._forks != _forks:
+            self._idle.clear()  # the parent's, closed at the fork
+            self._forks = _forks
+        # Popped, so that two threads never share one: a lock belongs to what was opened, not to who opened it.
+        fd = self._idle.pop(name, None)
+        if fd is None:
             try:
-                fd = _open(path)
-            except FileNotFoundError:
-                os.makedirs(self._folder, exist_ok=True)
-                fd = _open(path)
-        except OSError:
-            return None, True
+                fd = self._opened(f"{self._folder}/{escape(name)}")
+            except OSError:
+                return None, True
         locked = _lock(fd, patience_s)
         if locked:
             return fd, True
-        _close(fd)
+        self._put_back(name, fd)
         return None, locked is None
+
+    def release(self, name: str, fd: int) -> None:
+        """Give up what `acquire` gave."""
+        if fd in _opened:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            self._put_back(name, fd)
+
+    def _put_back(self, name: str, fd: int) -> None:
+        if len(self._idle) >= _KEPT or self._idle.setdefault(name, fd) != fd:
+            _close(fd)
+
+    def _opened(self, path: str) -> int:
+        if os.path.islink(self._folder):
+            raise OSError(errno.ELOOP, "the folder of the locks is a link")  # it shall not have files made elsewhere
+        try:
+            return _open(path)
+        except FileNotFoundError:
+            os.makedirs(self._folder, exist_ok=True)
+            return _open(path)
 
 
 class _Hold:
@@ -86,21 +110,7 @@ class _Hold:
 
     def __exit__(self, *_: object) -> None:
         if self._fd is not None:
-            _close(self._fd)
-
-
-def _open(path: str) -> int:
-    with _changing:
-        fd = os.open(path, _LOCK_FILE, 0o666)
-        _held.add(fd)
-    return fd
-
-
-def _close(fd: int) -> None:
-    with _changing:
-        if fd in _held:  # not in a child of a fork inside the with-block
-            _held.discard(fd)
-            os.close(fd)
+            self._guards.release(self._name, self._fd)
 
 
 def _lock(fd: int, patience_s: float) -> bool | None:
@@ -118,12 +128,33 @@ def _lock(fd: int, patience_s: float) -> bool | None:
             return None
 
 
-def _forget_held() -> None:
-    for fd in list(_held):
+def _open(path: str) -> int:
+    with _changing:
+        fd = os.open(path, _LOCK_FILE, 0o666)
+        _opened.add(fd)
+    return fd
+
+
+def _close(fd: int) -> None:
+    with _changing:
+        if fd in _opened:  # not in a child of a fork inside the with-block
+            _opened.discard(fd)
+            os.close(fd)
+
+
+def _close_all(idle: dict[str, int]) -> None:
+    while idle:
+        _close(idle.popitem()[1])
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+    for fd in list(_opened):
         os.close(fd)
-    _held.clear()
+    _opened.clear()
     _changing.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_forget_held)
+    os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_after_fork)

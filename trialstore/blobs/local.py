@@ -18,6 +18,7 @@ from trialstore.blobs.links import READ, Straight, open_file
 from trialstore.blobs.oserrors import from_oserror, unsynced
 from trialstore.blobs.protocol import BlobInfo
 from trialstore.blobs.ranged import read_fully
+from trialstore.blobs.spare import SpareFiles
 from trialstore.blobs.staging import Staged, nameless_files_work, sync_folder
 from trialstore.model.errors import BlobNotFoundError, UsageError
 
@@ -67,6 +68,7 @@ class LocalBlobs:
         self._straight = Straight(self._root)
         self._folders = Folders(self._root, self._straight, durable=self._durable)
         self._guards = FolderGuards(self._base + ".locks")
+        self._spares = SpareFiles()
         try:
             is_folder = stat.S_ISDIR(os.stat(self._root).st_mode)
         except FileNotFoundError:
@@ -166,7 +168,17 @@ class LocalBlobs:
 
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """Write a blob, replacing the one there may be in one step."""
+        if not durable:
+            folder, _, name = (self._base + check_key(key)).rpartition("/")
+            self._folders.settle(folder)
+            if self._spares.leave(folder, name, data):
+                return
         self._put(key, data, new=False, durable=durable and self._durable)
+
+    def wait(self, key: str, patience_s: float) -> None:
+        """Return when a blob that was left here without `durable` may be gone, or after so long."""
+        folder, _, name = (self._base + check_key(key)).rpartition("/")
+        self._spares.wait(folder, name, patience_s)
 
     def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
         """Write a blob of any size from an open file, a mebibyte at a time; returns its size in bytes."""
@@ -277,7 +289,7 @@ class LocalBlobs:
             if _is_blob(status):
                 yield _info(prefix + name, status)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         """Remove blobs; a key that does not exist is no error."""
         touched = set()
         for key in keys:
@@ -291,7 +303,7 @@ class LocalBlobs:
                 raise from_oserror(error, "delete a blob", key=key, url=self.url) from error
             else:
                 touched.add(os.path.dirname(path))
-        if self._durable:
+        if durable and self._durable:
             for folder in touched:
                 self._sync_removal(folder)
 

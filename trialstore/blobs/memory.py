@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
@@ -102,7 +103,11 @@ class MemoryBlobs:
         found.sort(key=lambda pair: pair[0])
         return (BlobInfo(path[cut:], len(file.getvalue()), file.modified) for path, file in found)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        """Return after so long."""
+        time.sleep(patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         """Remove blobs; a key that does not exist is no error."""
         for key in keys:
             MemoryFileSystem.store.pop(self._base + check_key(key), None)

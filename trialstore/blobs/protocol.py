@@ -65,7 +65,15 @@ class Blobs(Protocol):
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """Write a blob, replacing the one there may be in one step.
 
-        Without `durable` a crash of the machine may lose it, or leave it damaged.
+        Without `durable` a crash of the machine may lose it, or leave it damaged, and who has opened an earlier blob
+        that was written so, and deleted since, may find this one in it: for what carries its own checksum.
+        """
+        ...
+
+    def wait(self, key: str, patience_s: float) -> None:
+        """Return when a blob that was written here without `durable` may have been deleted, or after so long.
+
+        It saves looking again and again, and promises nothing.
         """
         ...
 
@@ -93,8 +101,11 @@ class Blobs(Protocol):
         """All blobs whose key starts with the folder `prefix` (ends with ``/``, or is empty), by key."""
         ...
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove blobs; a key that does not exist is no error."""
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
+        """Remove blobs; a key that does not exist is no error.
+
+        Without `durable` a crash of the machine may bring them back.
+        """
         ...
 
     def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:

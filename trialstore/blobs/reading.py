@@ -81,7 +81,11 @@ class ReadingBlobs:
         """Refused."""
         self._refuse(key)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        """Return when a blob may have been deleted, or after so long."""
+        self.inner.wait(key, patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         """Refused, unless there is nothing to delete."""
         for key in keys:
             self._refuse(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -209,7 +210,11 @@ class RemoteBlobs:
             if found[path]["type"] == "file" and path.startswith(start) and path[-1] != "/" and "/." not in path
         )
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def wait(self, key: str, patience_s: float) -> None:
+        """Return after so long: looking whether the blob is there costs a request."""
+        time.sleep(patience_s)
+
+    def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         """Remove blobs, side by side; a key that does not exist is no error. Cost: a request a blob."""
         self._connection.side_by_side(self._delete, [check_key(key) for key in keys])
 

@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 
 from trialstore.model.errors import DamagedError, FormatTooNewError
 
-__all__ = ["FORMAT", "Command", "Commit", "decode_commit", "encode_commands", "encode_commit"]
+__all__ = ["FORMAT", "Command", "Commit", "decode_commands", "decode_commit", "encode_commands", "encode_commit"]
 
 FORMAT = 1
 """Version of the format of commits and checkpoints that this code reads and writes."""
@@ -85,9 +85,14 @@ def decode_commit(data: bytes, blob: str) -> Commit:
             size_bytes=len(data),
         )
     try:
-        return Commit(seq, previous, crc32, [from_json(line) for line in lines.splitlines()], serving)
+        return Commit(seq, previous, crc32, decode_commands(lines), serving)
     except ValueError as error:
         raise DamagedError("commit cannot be read", blob=blob, reason=str(error)) from None
+
+
+def decode_commands(lines: bytes) -> list[Command]:
+    """The commands that `encode_commands` wrote."""
+    return [from_json(line) for line in lines.splitlines()]
 
 
 def _header(seq: int, previous: int, crc32: int, serving: bool) -> bytes:

@@ -6,8 +6,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from trialstore.journal.batch import COMMIT_LIMIT_BYTES, Batch, Draft, Entry, outcomes_of
@@ -88,8 +88,7 @@ class Journal(Generic[MachineT]):
 
     # Reading
 
-    @contextmanager
-    def view(self, refresh: bool = True) -> Iterator[MachineT]:
+    def view(self, refresh: bool = True) -> AbstractContextManager[MachineT]:
         """The state, for the length of a with-block in which it does not change.
 
         Args:
@@ -98,10 +97,7 @@ class Journal(Generic[MachineT]):
         Cost: one read of a blob that is not there, and one for each new commit.
         """
         self._enter_process()
-        with self._lock:
-            if refresh or not self._replica.is_loaded:
-                self._replica.refresh()
-            yield self._replica.state()
+        return _View(self._lock, self._replica, refresh)
 
     def at(self, until: int | str, *, settle: bool = False) -> MachineT:
         """A state of its own as it was: after the commit of a number, or before a stored time.
@@ -282,6 +278,30 @@ class Journal(Generic[MachineT]):
         """Write a checkpoint of the present state; returns its blob's key."""
         with self.view():
             return self._replica.checkpoint()
+
+
+class _View(Generic[MachineT]):
+    """The with-block of `Journal.view`. A class, since it is entered for every claim."""
+
+    __slots__ = ("_lock", "_refresh", "_replica")
+
+    def __init__(self, lock: threading.RLock, replica: Replica[MachineT], refresh: bool) -> None:
+        self._lock = lock
+        self._replica = replica
+        self._refresh = refresh
+
+    def __enter__(self) -> MachineT:
+        self._lock.acquire()
+        try:
+            if self._refresh or not self._replica.is_loaded:
+                self._replica.refresh()
+            return self._replica.state()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _tell_refusals(entry: Entry) -> None:

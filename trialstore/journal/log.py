@@ -122,6 +122,10 @@ class Log:
         head = b'{"crc32":"%08x"}\n' % zlib.crc32(lines)
         self._blobs.write(f"{self._inbox}/{name}.jsonl", head + lines, durable=False)
 
+    def wait(self, name: str, patience_s: float) -> None:
+        """Return when what was posted under this name may have been taken along, or after so long."""
+        self._blobs.wait(f"{self._inbox}/{name}.jsonl", patience_s)
+
     def posted(self, is_folded: Callable[[str, int], bool]) -> dict[str, bytes]:
         """Command lines that wait in the inbox, by the key to `clear` when they are committed.
 
@@ -157,8 +161,8 @@ class Log:
 
     def clear(self, keys: Iterable[str]) -> None:
         """Remove what was committed from the inbox."""
-        self._blobs.delete(keys)
+        self._blobs.delete(keys, durable=False)
 
     def withdraw(self, name: str) -> None:
         """Remove what this process posted and nobody took."""
-        self._blobs.delete([f"{self._inbox}/{name}.jsonl"])
+        self._blobs.delete([f"{self._inbox}/{name}.jsonl"], durable=False)

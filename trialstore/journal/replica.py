@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from trialstore.journal.batch import Batch, outcomes_of
 from trialstore.journal.checkpoint import Checkpoints
-from trialstore.journal.commit import Command, decode_commit
+from trialstore.journal.commit import Command, Commit, decode_commit
 from trialstore.journal.log import Log
 from trialstore.journal.machine import ALREADY, Machine, Outcome
 from trialstore.journal.past import state_after, state_before
@@ -72,7 +72,9 @@ class Replica(Generic[MachineT]):
     def state(self) -> MachineT:
         """The state as this process knows it, loaded when it is first asked for."""
         if self._machine is None:
+            started = self._watch.start()
             self._machine, self._reaches = self._checkpoints.load_newest(self._make)
+            self._watch.finish(started)  # no later checkpoint was there, so what comes next was not deleted
             self._is_checked = False
             self._base = (self._machine.seq, self._machine.crc32) if self._machine.seq >= 0 else None
         return self._machine
@@ -92,15 +94,19 @@ class Replica(Generic[MachineT]):
             mine.drops = self._drops
         for _ in range(_LOOKS):
             started = self._watch.start()
-            if self._watch.is_old:
+            if self._watch.is_old_at(started):
                 self._drop_if_overtaken()
-            for blob, data in self.log.read_after(self.state().seq, ahead=not self._is_checked):
-                if self._watch.is_over(started):
-                    break  # suspended meanwhile: it may have been read from a number that was free again
-                outcomes = self.fold(blob, data, mine)
-                if self._was_serving:
-                    self.served_until = time.monotonic() + _SERVED_S
-                found = outcomes if found is None else found
+            try:
+                for blob, data in self.log.read_after(self.state().seq, ahead=not self._is_checked):
+                    if self._watch.is_over(started):
+                        break  # suspended meanwhile: it may have been read from a number that was free again
+                    outcomes = self.fold(blob, data, mine)
+                    if self._was_serving:
+                        self.served_until = time.monotonic() + _SERVED_S
+                    found = outcomes if found is None else found
+            except DamagedError:
+                if not self._watch.is_over(started):
+                    raise  # else what is missing may have been deleted meanwhile, as it should
             if not self._watch.is_over(started):
                 self._watch.finish(started)
                 self._check()
@@ -188,9 +194,12 @@ class Replica(Generic[MachineT]):
         return [ALREADY] * sum(len(entry.drafts) for entry in mine.entries)
 
     def fold(self, blob: str, data: bytes, mine: Batch | None = None) -> list[Outcome] | None:
+        """Fold the next commit from its bytes; the outcomes of `mine` when it is in there."""
+        return self.take(decode_commit(data, blob), blob, mine)
+
+    def take(self, commit: Commit, blob: str, mine: Batch | None = None) -> list[Outcome] | None:
         """Fold the next commit; the outcomes of `mine` when it is in there."""
         machine = self.state()
-        commit = decode_commit(data, blob)
         try:
             outcomes = machine.fold(commit, blob)
         except BaseException:
@@ -214,6 +223,8 @@ class Replica(Generic[MachineT]):
     def checkpoint_if_due(self) -> None:
         """Write a checkpoint when the sequence number is round; the larger the state, the rounder it must be."""
         machine = self.state()
+        if (machine.seq + 1) % CHECKPOINT_EVERY:
+            return
         step = CHECKPOINT_EVERY
         while step * 4 < machine.size():
             step *= 2

@@ -57,17 +57,23 @@ class Watch:
 
     def is_over(self, started: tuple[float, float]) -> bool:
         """Whether a look that began then has lasted too long to be believed."""
-        now = clock()
-        return max(now[0] - started[0], now[1] - started[1]) > self._longest_s
+        return self._is_long(started, clock())
+
+    def _is_long(self, start: tuple[float, float], end: tuple[float, float]) -> bool:
+        return end[0] - start[0] > self._longest_s or end[1] - start[1] > self._longest_s
 
     def finish(self, started: tuple[float, float]) -> None:
-        """A look that began then saw the end."""
+        """A look that began then saw the end, or the newest checkpoint of all."""
         self._looked = started
 
     @property
     def is_old(self) -> bool:
         """Whether the last look is too long ago to be believed. False before the first."""
         return self._looked is not None and self.is_over(self._looked)
+
+    def is_old_at(self, now: tuple[float, float]) -> bool:
+        """`is_old` at a time that `start` has told."""
+        return self._looked is not None and self._is_long(self._looked, now)
 
 
 @dataclass(frozen=True, slots=True)

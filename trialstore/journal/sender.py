@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trialstore.journal.batch import Batch, joined
-from trialstore.journal.commit import encode_commit
+from trialstore.journal.commit import Commit, decode_commands, encode_commit
 from trialstore.journal.log import Log
 from trialstore.journal.machine import Outcome
 from trialstore.journal.replica import Replica
@@ -32,7 +32,10 @@ __all__ = ["Sender", "tidy"]
 
 _PATIENCE_S = 60.0
 _TURN_PATIENCE_S = 1.0
-_TURN_PAUSE_S = 0.0002
+_TURN_PAUSE_S = 0.001
+_ALONE = 1.1
+"""Below so many sessions a commit a process takes it that nobody else commits."""
+
 _CROWDED_S = 10.0
 """For so long after the last lost race a process leaves its commands to be taken along."""
 
@@ -83,18 +86,23 @@ class Sender:
         while True:
             with self._log.guard() as my_turn:
                 if my_turn or time.monotonic() > give_up_at:
-                    outcomes = self._replica.refresh(batch)
-                    if outcomes is None:
-                        outcomes = self._race(batch, self._posted())
-                    elif batch.posted:
-                        tidy(lambda: self._log.withdraw(batch.name))
-                    return outcomes
+                    return self._have_my_turn(batch)
             if not batch.posted:
                 self._post(batch)
+            self._log.wait(batch.name, random.uniform(0.5, 1.5) * _TURN_PAUSE_S * max(1.0, self._replica.crowd))
             outcomes = self._replica.refresh(batch)
             if outcomes is not None:
                 return outcomes
-            time.sleep(random.uniform(0.5, 1.5) * _TURN_PAUSE_S * max(1.0, self._replica.crowd))
+
+    def _have_my_turn(self, batch: Batch) -> list[Outcome]:
+        outcomes = None
+        if batch.exposed or self._replica.crowd > _ALONE:
+            outcomes = self._replica.refresh(batch)  # else the put itself tells whether somebody was first
+        if outcomes is None:
+            return self._race(batch, self._posted())
+        if batch.posted:
+            tidy(lambda: self._log.withdraw(batch.name))
+        return outcomes
 
     # Race
 
@@ -136,7 +144,8 @@ class Sender:
             batch.exposed = before
             raise
         if created and self._replica.stands(seq, crc32):
-            outcomes = self._replica.fold(self._log.blob(seq), data, batch)
+            commit = Commit(seq, machine.crc32, crc32, decode_commands(lines), serving)
+            outcomes = self._replica.take(commit, self._log.blob(seq), batch)
             if taken:
                 self._clear(taken)
             return outcomes or [], None

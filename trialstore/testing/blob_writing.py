@@ -102,6 +102,17 @@ class Writing(OnBlobs):
         blobs.write("a/b", b"not durable", durable=False)
         assert blobs.read("a/b") == b"not durable"
 
+    def test_what_need_not_last_is_written_waited_for_and_deleted(self, blobs: Blobs) -> None:
+        """A blob that is left for others is whole, and waiting for its end is neither an error nor endless."""
+        for number in range(3):
+            blobs.write(f"in/{number}", b"%d" % number, durable=False)
+            assert blobs.read(f"in/{number}") == b"%d" % number
+            blobs.wait(f"in/{number}", 0.001)
+            blobs.delete([f"in/{number}"], durable=False)
+            blobs.wait(f"in/{number}", 0.001)
+        blobs.wait("in/never", 0.0)
+        assert list(blobs.list("")) == []
+
     @pytest.mark.parametrize("size", [0, 10, 17 * MEBIBYTE])
     def test_streams(self, blobs: Blobs, size: int) -> None:
         """A stream becomes one blob, and its size is returned."""
