@@ -241,9 +241,13 @@ def test_an_id_of_another_store_or_of_another_history_is_refused(root: Path, tmp
 def test_what_is_no_moment_is_refused_with_a_hint(root: Path) -> None:
     with small_store(root) as store:
         experiment, cited = store["tune"], store.snapshot().id
-        for as_of in (-2, True, 1.5, "yesterday", "", cited[:-1], cited + "a", cited.upper(), {"tune": "x"}):
+        for as_of in (-2, True, 1.5, "yesterday", "", cited.upper(), "ts" + "a" * 12, {"tune": "x"}):
             with pytest.raises(UsageError):
                 store.snapshot(as_of)  # type: ignore[arg-type]
+        for mistyped in (cited[:-1], cited + "a", cited[:5] + "x" + cited[6:], cited[:-2] + "zz"):
+            if mistyped != cited:
+                with pytest.raises((UsageError, SnapshotNotFoundError)):
+                    store.snapshot(mistyped)
         with pytest.raises(UsageError, match="belongs to one experiment"):
             store.snapshot(3)
         with pytest.raises(UsageError, match="alone"):
