@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trialstore.model.profile import Profile
     from trialstore.model.space import Categorical, Dimension, Fidelity, Integer, Real, Space
     from trialstore.model.status import Status
+    from trialstore.query.diff import SnapshotDiff
     from trialstore.query.result import Result
     from trialstore.query.snapshot import Snapshot
     from trialstore.report import Report
@@ -57,6 +58,7 @@ __all__ = [
     "Report",
     "Result",
     "Snapshot",
+    "SnapshotDiff",
     "Space",
     "Status",
     "Store",
@@ -79,6 +81,7 @@ _HOMES = {
     "Report": "trialstore.report",
     "Result": "trialstore.query.result",
     "Snapshot": "trialstore.query.snapshot",
+    "SnapshotDiff": "trialstore.query.diff",
     "Status": "trialstore.model.status",
     "Store": "trialstore.store",
     "Stored": "trialstore.bucket",

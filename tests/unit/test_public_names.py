@@ -27,6 +27,7 @@ NAMES = [
     "Report",
     "Result",
     "Snapshot",
+    "SnapshotDiff",
     "Space",
     "Status",
     "Store",

@@ -10,10 +10,12 @@ from typer.core import TyperGroup
 from trialstore.cli.checkpoint import checkpoint
 from trialstore.cli.compact import compact
 from trialstore.cli.demo import demo
+from trialstore.cli.diff import diff
 from trialstore.cli.failures import exit_codes
 from trialstore.cli.ls import ls
 from trialstore.cli.repair import repair
 from trialstore.cli.show import show
+from trialstore.cli.snapshot import snapshot
 from trialstore.cli.sql import sql
 from trialstore.cli.status import status
 from trialstore.cli.vacuum import vacuum
@@ -62,5 +64,5 @@ def _root(
     pass
 
 
-for _command in (ls, show, status, sql, compact, checkpoint, vacuum, verify, repair, demo, version):
+for _command in (ls, show, status, sql, snapshot, diff, compact, checkpoint, vacuum, verify, repair, demo, version):
     app.command()(_command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trialstore.cli.failures import say_json
+from trialstore.cli.moments import AsOfOption, parse_moment
 from trialstore.cli.options import AsJson, StorageOptions, Url, open_store
 from trialstore.model.errors import UsageError
 
@@ -60,6 +61,7 @@ def sql(
             help="Another store, as NAME.trials and so on; repeatable.",
         ),
     ] = None,
+    as_of: AsOfOption = None,
     storage_option: StorageOptions = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,7 +92,7 @@ def sql(
 
     with progress() as bar:
         bar.add_task("running the query", total=None)
-        result = interruptible(lambda: store.sql(text))
+        result = interruptible(lambda: store.sql(text, as_of=parse_moment(as_of)))
     if chosen is Format.TABLE and out is None:
         _print(result, _TABLE_ROWS if limit is None else limit)
         return

@@ -19,6 +19,7 @@ from trialstore.tables.schema import STRUCTS, Fields, fields_of, unify_fields
 if TYPE_CHECKING:
     import polars as pl
 
+    from trialstore.query.diff import SnapshotDiff
     from trialstore.query.engine import Engine
     from trialstore.query.result import Result
 
@@ -216,6 +217,35 @@ class Snapshot:
             engine = self._engines.get(True)
         if engine is not None:
             engine.attach(other, name)
+
+    def only(self, name: str) -> Snapshot:
+        """The same moment of one experiment alone, in its newest version.
+
+        Raises:
+            ExperimentNotFoundError: the snapshot does not have it.
+        """
+        return Snapshot(self.blobs, [max(self._chosen(name), key=lambda one: one.version)], self.store)
+
+    def diff(self, other: Snapshot) -> SnapshotDiff:
+        """What it takes to come from this snapshot to another one of the store; print it, or use its frames.
+
+        Example:
+            >>> import trialstore as ts
+            >>> store = ts.open("memory://doctest-diff")
+            >>> experiment = store.create_experiment("tune", metrics=[ts.Metric("loss")], exist_ok=True)
+            >>> trial = experiment.register_trial({"lr": 0.1}, reserve=True)
+            >>> before = store.snapshot()
+            >>> report = trial.success(loss=0.5)
+            >>> fields = before.diff(store.snapshot()).fields.collect()
+            >>> fields.filter(fields["field"] == "metrics.loss")["after"].to_list()
+            ['0.5']
+
+        Raises:
+            UsageError: it is a snapshot of another store.
+        """
+        from trialstore.query.diff import SnapshotDiff
+
+        return SnapshotDiff(self, other)
 
     def close(self) -> None:
         """Give back memory and temporary files; results that were not read end here."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
@@ -9,9 +11,17 @@ from trialstore.render.page import Block, Grid, Line, Page, Prose, style_of_stat
 from trialstore.render.table import plain_text, table
 from trialstore.render.values import printable
 
-__all__ = ["TerminalPage"]
+__all__ = ["TerminalPage", "text_of"]
 
 _LABEL = 11
+
+
+def text_of(page: Page, width: int = 120) -> str:
+    """A page as plain text, without colours."""
+    out = StringIO()
+    console = Console(file=out, width=width, color_system=None, markup=False, emoji=False, highlight=False)
+    console.print(TerminalPage(page))
+    return out.getvalue()
 
 
 class TerminalPage:
