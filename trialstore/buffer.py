@@ -44,7 +44,7 @@ class RowBuffer:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[str, list[list[Any]]] = {}
-        self._chunks: list[pa.Table] = []
+        self._chunks: list[pa.Table | list[list[Any]]] = []  # and the telemetry rows that came after the first
         self._chunk_rows = 0
         self._written: list[Draft] = []
         self.since: float | None = None
@@ -61,7 +61,10 @@ class RowBuffer:
         """Keep rows, in plain JSON form."""
         self._enter_process()
         with self._lock:
-            self._rows.setdefault(table, []).extend(rows)
+            if self._chunks and table == "telemetry":
+                self._chunks.append(rows)
+            else:
+                self._rows.setdefault(table, []).extend(rows)
             self._touch()
 
     def add_telemetry(self, chunk: pa.Table) -> None:
@@ -72,7 +75,8 @@ class RowBuffer:
             self._chunk_rows += chunk.num_rows
             self._touch()
             if self._chunk_rows >= PART_ROWS:
-                self._write_telemetry([])
+                self._write_telemetry(self._rows.get("telemetry", []))
+                self._rows.pop("telemetry", None)
 
     def hand_over(self, post: Callable[..., None]) -> None:
         """Post commands that bring everything here into the store; large tables are written as parts on the way.
@@ -119,10 +123,9 @@ class RowBuffer:
         from trialstore.tables.live import packed_rows_table
         from trialstore.tables.parts import write_part
 
-        chunks = self._chunks
-        if rows:
-            chunks = [packed_rows_table("telemetry", rows), *chunks]
-        part = write_part(self._blobs, self._key, "telemetry", pa.concat_tables(chunks), seq=-1)
+        pieces = [rows, *self._chunks] if rows else self._chunks
+        tables = [packed_rows_table("telemetry", piece) if isinstance(piece, list) else piece for piece in pieces]
+        part = write_part(self._blobs, self._key, "telemetry", pa.concat_tables(tables), seq=-1)
         self._chunks, self._chunk_rows = [], 0
         self.parts_written += 1
         self._written.append(Draft("parts", {"parts": [part.to_json()]}))

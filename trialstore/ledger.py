@@ -294,6 +294,7 @@ class Ledger:
             superseded={part: frozenset(numbers) for part, numbers in manifest.superseded.items()},
             removed_artifacts=frozenset(manifest.removed_artifacts),
             live=live_tables(state) if live is None else live,
+            live_after=manifest.rows["telemetry"].start,
         )
 
     def _live_tables(self, state: ExperimentState) -> dict[str, pa.Table]:

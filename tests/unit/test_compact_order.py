@@ -17,7 +17,7 @@ def log(trial: ts.Trial, value: float, rows: int) -> None:
     times = [START + timedelta(milliseconds=index) for index in range(rows)]
     table = pa.table({"at": pa.array(times, pa.timestamp("us", "UTC")), "name": ["x"] * rows, "value": [value] * rows})
     trial.update_telemetry(trial.status, START, table)
-    trial._ledger.commit_buffered()
+    trial._held.ledger.commit_buffered()
 
 
 @pytest.mark.parametrize("large", [0, 1, 2])

@@ -362,8 +362,7 @@ class ExperimentState(Machine):
         refusal = self.manifest.refusal(command["parts"])
         if refusal is not None:
             return refusal
-        # Their place in the order of all rows is known only now.
-        self.manifest.add([{**body, "seq": self.seq} for body in command["parts"]])
+        self.manifest.announce(command["parts"], self.seq)
         return accepted()
 
     def _flush(self, command: Command) -> Outcome:

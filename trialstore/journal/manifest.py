@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trialstore.journal.arrival import cut_between, extent_of, merged_over
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Outcome, accepted, refused
 from trialstore.journal.rowlog import RowLog
@@ -81,6 +82,13 @@ class Manifest:
             part = Part.from_json(body)
             self.parts[part.id] = part
 
+    def announce(self, bodies: list[dict[str, Any]], seq: int) -> None:
+        """Announce parts that came with the commit `seq`."""
+        log = self.rows["telemetry"]
+        came = log.start + len(log.rows)
+        # Their place in the order of all rows is known only now.
+        self.add([{**body, "seq": seq, **({"after": came} if body["table"] == "telemetry" else {})} for body in bodies])
+
     def supersede(self, part_id: str, number: int) -> None:
         """A row of a part no longer counts: a newer one is elsewhere."""
         self.superseded.setdefault(part_id, set()).add(number)
@@ -99,6 +107,8 @@ class Manifest:
             record = trials.get(number)
             if record is None or not record.status.is_final:
                 return refused("already flushed", trial=number)
+        if self._cuts_wrongly(command):
+            return refused("part between")
         trials_part = next((body["id"] for body in command["parts"] if body["table"] == "trials"), None)
         self.add(command["parts"])
         for table, (_, count) in command["rows"].items():
@@ -115,6 +125,22 @@ class Manifest:
                 self.supersede(trials_part, number)
         return accepted(moved)
 
+    def _cuts_wrongly(self, command: Command) -> bool:
+        """Whether a part came between rows that a flush puts into one part and that may hold samples of it."""
+        if "telemetry" not in command["rows"]:
+            return False
+        start, count = command["rows"]["telemetry"]
+        pieces = sorted(
+            (Part.from_json(body) for body in command["parts"] if body["table"] == "telemetry"),
+            key=lambda piece: piece.after,
+        )
+        ends = [*(piece.after for piece in pieces[1:]), start + count]
+        there = [part for part in self.parts.values() if part.table == "telemetry"]
+        return any(
+            cut_between(extent_of(piece), piece.after, end, there) is not None
+            for piece, end in zip(pieces, ends, strict=True)
+        )
+
     def replace(self, command: Command) -> Outcome:
         """Put parts in the place of others that are all still live."""
         gone = [part_id for part_id in command["remove"] if part_id not in self.parts]
@@ -123,6 +149,12 @@ class Manifest:
         refusal = self.refusal(command["add"])
         if refusal is not None:
             return refusal
+        removed = {part_id: self.parts[part_id] for part_id in command["remove"]}
+        if any(part.table == "telemetry" for part in removed.values()):
+            others = [part for part in self.parts.values() if part.table == "telemetry" and part.id not in removed]
+            between = merged_over(removed.values(), others)
+            if between:
+                return refused("part between", parts=[part.id for part in between])
         stale: set[int] = set()
         for part_id in command["remove"]:
             part = self.parts.pop(part_id)

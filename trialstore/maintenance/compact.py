@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from trialstore.blobs.protocol import Blobs
+from trialstore.journal.arrival import extent_of, merged_over
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
 from trialstore.journal.retention import RETENTION_S
@@ -15,7 +17,9 @@ from trialstore.maintenance.flush import flush
 from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.part import TABLES, Part
 from trialstore.model.times import format_time, now_text, parse_time
+from trialstore.tables.live import packed_rows_table
 from trialstore.tables.parts import merge_parts
+from trialstore.tables.series import rows_extent
 
 __all__ = ["READERS_GRACE", "Compaction", "compact", "delete_retired", "tidy"]
 
@@ -107,9 +111,19 @@ def _merge(blobs: Blobs, key: str, journal: Journal[ExperimentState], table: str
         superseded = {part: set(numbers) for part, numbers in manifest.superseded.items()}
         removed = set(manifest.removed_artifacts) if table == "artifacts" else set()
         there = [p for p in manifest.parts.values() if p.table == table]
-        parts = choose(there, superseded, bool(removed))
-        if table == "telemetry":
-            parts = _with_those_between(parts, there)
+        series = manifest.rows["telemetry"]
+        start, rows = series.start, list(series.rows) if table == "telemetry" else []
+    parts = choose(there, superseded, bool(removed))
+    if table == "telemetry":
+        parts = _with_those_between(parts, there)
+        if _rows_between(parts, start, rows):
+            # A merged part has one place in the order, so those rows must be parts and merged as well. The next
+            # merge does it; this one takes what came before any of them.
+            flush(blobs, key, journal)
+            there = [part for part in there if part.after <= start]
+            parts = _with_those_between(choose(there, superseded, False), there)
+    chosen = {part.id for part in parts}
+    parts = [part for part in there if part.id in chosen]
     if not parts:
         return 0
     try:
@@ -159,26 +173,20 @@ def _with_those_between(chosen: list[Part], parts: list[Part]) -> list[Part]:
 
     Of equal samples the first counts, and a merged part has one place in the order: nothing may stand in between.
     """
-    result = list(chosen)
-    while result:
-        first, last = min(part.seq for part in result), max(part.seq for part in result)
-        known = {part.id for part in result}
-        more = [
-            part
-            for part in parts
-            if part.id not in known and first <= part.seq <= last and any(_may_share(part, other) for other in result)
-        ]
-        if not more:
-            break
-        result += more
-    return sorted(result, key=lambda part: (part.trials[:1], part.id))
+    result = {part.id: part for part in chosen}
+    while more := merged_over(result.values(), [part for part in parts if part.id not in result]):
+        result |= {part.id: part for part in more}
+    return list(result.values())
 
 
-def _may_share(one: Part, other: Part) -> bool:
-    if not (one.trials and other.trials and one.first_at and one.last_at and other.first_at and other.last_at):
+def _rows_between(parts: list[Part], start: int, rows: list[list[Any]]) -> bool:
+    """Whether rows of the log came between two of the parts and may be samples of theirs."""
+    places = [part.after for part in parts]
+    between = rows[max(min(places) - start, 0) : max(max(places) - start, 0)] if places else []
+    if not between:
         return False
-    trials = one.trials[0][0] <= other.trials[-1][1] and other.trials[0][0] <= one.trials[-1][1]
-    return trials and one.first_at <= other.last_at and other.first_at <= one.last_at
+    extent = rows_extent(packed_rows_table("telemetry", between))
+    return any(extent.meets(extent_of(part)) for part in parts)
 
 
 def delete_retired(blobs: Blobs, key: str, journal: Journal[ExperimentState], grace: timedelta) -> int:

@@ -32,6 +32,8 @@ class Part:
         schema: Of a trials part, the type of each field of each struct column, as
             ``{"params": {"lr": "double"}, "metrics": {"loss": "double"}}``.
         exact: Whether a row of a trials part has something in its `exact` column.
+        after: Of a telemetry part, how many rows of the table's row log came before its rows. With `seq`, and the
+            place in the manifest where parts are alike in both, it says in which order equal samples came.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Part:
     last_at: str | None = None
     schema: Mapping[str, Mapping[str, str]] | None = None
     exact: bool = False
+    after: int = 0
 
     def blob_key(self, experiment_key: str) -> str:
         """Where the file is in the store."""
@@ -67,6 +70,8 @@ class Part:
             body["schema"] = {column: dict(fields) for column, fields in self.schema.items()}
         if self.exact:
             body["exact"] = True
+        if self.after:
+            body["after"] = self.after
         return body
 
     @classmethod
@@ -84,4 +89,5 @@ class Part:
             last_at=body.get("last_at"),
             schema=body.get("schema"),
             exact=body.get("exact", False),
+            after=body.get("after", 0),
         )

@@ -236,13 +236,13 @@ class _Catalog:
     def _sources(self, table: str) -> list[FileSource]:
         if table not in self._files:
             blobs = self.snapshot.blobs
-            files = []
+            files: list[FileSource] = []
             for source in sources_of(self.snapshot.experiments, table):
                 if source.part is not None:
                     path = blobs.engine_path(source.part.blob_key(source.experiment.key))
                 else:
                     assert source.live is not None
-                    path = self.workspace.write_live(table, source.experiment, source.live)
+                    path = self.workspace.write_live(table, source.experiment, source.live, len(files))
                 params = source.structs.get("params", {})
                 files.append(FileSource(path, params, source.superseded, source.exact, source.repeated))
             self._files[table] = files

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.reading import ReadingBlobs
+from trialstore.journal.arrival import arrival
 from trialstore.model.citation import Citation, Mark
 from trialstore.model.errors import ExperimentNotFoundError, ReadOnlyError, UsageError, nearest
 from trialstore.model.part import Part
@@ -40,7 +41,9 @@ class ExperimentSnapshot:
         parts: Live parts of all tables.
         superseded: By part, the trials whose row there no longer counts.
         removed_artifacts: Ids of artifacts that were deleted; their rows are not shown.
-        live: By table, the rows that are in no part. A trial here is in no part, unless superseded there.
+        live: By table, the rows that are in no part, in the order they came. A trial here is in no part, unless
+            superseded there.
+        live_after: How many telemetry rows rode the journal before those in `live`.
         changed: The last commit at or before `seq` that changed any of this.
         described: Sequence number of the catalog's commit that wrote what it says of the experiment.
     """
@@ -55,12 +58,13 @@ class ExperimentSnapshot:
     superseded: Mapping[str, frozenset[int]] = field(default_factory=dict)
     removed_artifacts: frozenset[str] = frozenset()
     live: Mapping[str, pa.Table] = field(default_factory=dict)
+    live_after: int = 0
     changed: Mark = (-1, 0)
     described: int = -1
 
     def table_parts(self, table: str) -> list[Part]:
-        """The parts of a table that have rows, in the order in which they were announced."""
-        return sorted((p for p in self.parts if p.table == table and p.rows), key=lambda part: (part.seq, part.id))
+        """The parts of a table that have rows, in the order in which their rows came."""
+        return sorted((p for p in self.parts if p.table == table and p.rows), key=arrival)
 
     def struct_fields(self, column: str) -> list[Fields]:
         """The fields of a struct column in each part and among the live rows; no footer is read."""

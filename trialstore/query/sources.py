@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trialstore.journal.arrival import extent_of
 from trialstore.model.part import Part
-from trialstore.model.ranges import in_ranges, ranges_of
-from trialstore.query.overlap import Extent, overlapping
+from trialstore.model.ranges import in_ranges
+from trialstore.query.overlap import overlapping
 from trialstore.query.snapshot import ExperimentSnapshot
 from trialstore.tables.rows import order_rows
 from trialstore.tables.schema import STRUCTS, Fields, fields_of
-from trialstore.tables.times import time_text
+from trialstore.tables.series import rows_extent, segments
 
 __all__ = ["Source", "sources_of"]
 
@@ -31,7 +32,7 @@ class Source:
         superseded: Trials whose row here does not count.
         exact: Whether a row of a trials source has something in its `exact` column.
         repeated: Whether another source may hold some of the same telemetry samples. Of such samples that of the
-            source that comes first counts.
+            source that came first counts.
     """
 
     experiment: ExperimentSnapshot
@@ -44,42 +45,50 @@ class Source:
 
 
 def sources_of(experiments: Sequence[ExperimentSnapshot], table: str, trial: int | None = None) -> list[Source]:
-    """All sources of a table: parts in the order they were announced, then live rows, experiment by experiment.
+    """All sources of a table: parts and live rows in the order in which they came, experiment by experiment.
 
     Args:
         experiments: Whose rows.
         table: The table.
         trial: Leave out sources that have no row of the trial of this number.
     """
-    found: list[Source] = []
-    for experiment in experiments:
-        parts = [p for p in experiment.table_parts(table) if trial is None or in_ranges(trial, p.trials)]
-        live = _live(experiment, table)
-        if live is not None and trial is not None:
-            live = live.filter(pc.equal(live["trial"], trial))
-        if live is not None and not live.num_rows:
-            live = None
-        repeated = _repeated(parts, live) if table == "telemetry" else set()
-        for index, part in enumerate(parts):
-            superseded = experiment.superseded.get(part.id, frozenset())
-            structs = part.schema or {}
-            found.append(Source(experiment, part, None, structs, superseded, part.exact, index in repeated))
-        if live is not None:
-            structs = {n: fields_of(live.schema.field(n).type) for n in STRUCTS} if table == "trials" else {}
-            exact = table == "trials" and live["exact"].null_count < live.num_rows
-            found.append(Source(experiment, None, live, structs, exact=exact, repeated=len(parts) in repeated))
+    return [source for experiment in experiments for source in _sources_of(experiment, table, trial)]
+
+
+def _sources_of(experiment: ExperimentSnapshot, table: str, trial: int | None) -> list[Source]:
+    parts = [p for p in experiment.table_parts(table) if trial is None or in_ranges(trial, p.trials)]
+    came: list[tuple[tuple[int, int], Part | pa.Table]] = [((part.after, 0), part) for part in parts]
+    # The rows of a part that came when so many rows had come are before the next row.
+    came += [((after, 1), rows) for after, rows in _live(experiment, table, parts, trial)]
+    if table == "telemetry":
+        came.sort(key=lambda item: item[0])
+    there = [item for _, item in came]
+    repeated = _repeated(there) if table == "telemetry" else set()
+    found = []
+    for index, item in enumerate(there):
+        if isinstance(item, Part):
+            superseded = experiment.superseded.get(item.id, frozenset())
+            found.append(Source(experiment, item, None, item.schema or {}, superseded, item.exact, index in repeated))
+        else:
+            structs = {n: fields_of(item.schema.field(n).type) for n in STRUCTS} if table == "trials" else {}
+            exact = table == "trials" and item["exact"].null_count < item.num_rows
+            found.append(Source(experiment, None, item, structs, exact=exact, repeated=index in repeated))
     return found
 
 
-def _live(experiment: ExperimentSnapshot, table: str) -> pa.Table | None:
+def _live(
+    experiment: ExperimentSnapshot, table: str, parts: Sequence[Part], trial: int | None
+) -> Iterator[tuple[int, pa.Table]]:
+    """The live rows in the order of the table, and where they stand among the parts."""
     live = experiment.live.get(table)
-    return None if live is None else order_rows(table, live)
+    if live is None:
+        return
+    pieces = segments(live, experiment.live_after, parts) if table == "telemetry" else [(0, live)]
+    for after, rows in pieces:
+        chosen = rows if trial is None else rows.filter(pc.equal(rows["trial"], trial))
+        if chosen.num_rows:
+            yield after, order_rows(table, chosen)
 
 
-def _repeated(parts: Sequence[Part], live: pa.Table | None) -> set[int]:
-    extents = [Extent(part.trials, part.first_at or "", part.last_at or "") for part in parts]
-    if live is not None:
-        limits = pc.min_max(live["at"])
-        trials = ranges_of(pc.unique(live["trial"]).to_pylist())
-        extents.append(Extent(trials, time_text(limits["min"]), time_text(limits["max"])))
-    return overlapping(extents)
+def _repeated(there: Sequence[Part | pa.Table]) -> set[int]:
+    return overlapping([extent_of(item) if isinstance(item, Part) else rows_extent(item) for item in there])

@@ -62,7 +62,7 @@ def table_view(
         table: trials, metrics, telemetry, status or artifacts.
         experiments: All experiments of the snapshot.
         schema_file: A file without rows that has all columns.
-        files: The files with rows, those whose rows were announced first in front.
+        files: The files with rows, those whose rows came first in front.
         structs: The unified fields of the struct columns.
     """
     columns = [

@@ -32,9 +32,9 @@ class Workspace:
         schema = trials_schema(structs) if table == "trials" else ROW_SCHEMAS[table]
         return self._write(f"{table}/schema.parquet", schema.empty_table())
 
-    def write_live(self, table: str, experiment: ExperimentSnapshot, rows: pa.Table) -> str:
-        """The live rows of one experiment; returns the path."""
-        return self._write(f"{table}/experiment={experiment.key}/live.parquet", rows)
+    def write_live(self, table: str, experiment: ExperimentSnapshot, rows: pa.Table, number: int = 0) -> str:
+        """Live rows of one experiment; returns the path, which is another one for each number."""
+        return self._write(f"{table}/experiment={experiment.key}/live-{number}.parquet", rows)
 
     def write_experiments(self, experiments: Sequence[ExperimentSnapshot]) -> str:
         """The table of experiments; returns the path."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trialstore.blobs.protocol import Blobs
+from trialstore.journal.arrival import arrival
 from trialstore.model.errors import DamagedError
 from trialstore.model.identity import new_ulid
 from trialstore.model.part import Part, Ranges
@@ -25,7 +27,7 @@ from trialstore.tables.trials import records_from
 __all__ = ["describe_part", "merge_parts", "read_part", "read_records", "read_trials_of", "write_part"]
 
 
-def write_part(blobs: Blobs, experiment_key: str, name: str, table: pa.Table, seq: int) -> Part:
+def write_part(blobs: Blobs, experiment_key: str, name: str, table: pa.Table, seq: int, after: int = 0) -> Part:
     """Write rows as one part, in the order of its table, and say what is in it. Nobody sees it until it is announced.
 
     Of telemetry rows with equal trial, name and time only the first is written.
@@ -36,10 +38,11 @@ def write_part(blobs: Blobs, experiment_key: str, name: str, table: pa.Table, se
         name: The table.
         table: The rows, as `trials_table`, `rows_table` or the telemetry functions give them; at least one.
         seq: The sequence number of the journal that the rows reach up to.
+        after: Of telemetry, how many rows of the row log came before the rows.
     """
     table = order_rows(name, table)
     data = parquet_bytes(table, name)
-    part = describe_part(new_ulid(), name, table, data, seq)
+    part = replace(describe_part(new_ulid(), name, table, data, seq), after=after)
     blobs.write(part.blob_key(experiment_key), bytes(data))
     return part
 
@@ -120,7 +123,7 @@ def merge_parts(
     """Write the rows of these parts that still count as new parts, sorted over all of them.
 
     Guarantees: every row that is neither superseded nor removed is in exactly one new part, with values that read
-    back exactly; of telemetry with equal trial, name and time the row of the part that was announced first stays.
+    back exactly; of telemetry with equal trial, name and time the row that came first stays.
 
     Memory: the rows of one new part and of the old parts that overlap in trial numbers.
 
@@ -128,16 +131,17 @@ def merge_parts(
         blobs: Where the parts are.
         experiment_key: The experiment's folder.
         name: The table.
-        parts: Parts of this table.
+        parts: Parts of this table, in the order of the manifest.
         superseded: By part, the trials whose row there no longer counts.
         removed_artifacts: Ids of artifacts whose rows are dropped.
         rows_per_part: Most rows of a new part.
     """
-    seq = max((part.seq for part in parts), default=0)
+    after, seq = max(map(arrival, parts), default=(0, 0))
     written: list[Part] = []
     try:
         for table in _merged(blobs, experiment_key, name, parts, superseded, removed_artifacts, rows_per_part):
-            written.append(write_part(blobs, experiment_key, name, table, seq))  # noqa: PERF401 - deleted on an error
+            part = write_part(blobs, experiment_key, name, table, seq, after)
+            written.append(part)
     except BaseException:
         blobs.delete([part.blob_key(experiment_key) for part in written])
         raise
@@ -154,11 +158,12 @@ def _merged(
     rows_per_part: int,
 ) -> Iterator[pa.Table]:
     """The counting rows in the order of the table, in tables of at most `rows_per_part` rows."""
+    rank = {part.id: place for place, part in enumerate(sorted(parts, key=arrival))}
     queue = sorted((part for part in parts if part.trials), key=lambda part: part.trials[0][0])
-    waiting: list[tuple[tuple[int, str], pa.Table]] = []
+    waiting: list[tuple[int, pa.Table]] = []
     for position, part in enumerate(queue):
         table = _counting(read_part(blobs, experiment_key, part), name, superseded.get(part.id, ()), removed_artifacts)
-        waiting.append(((part.seq, part.id), table))
+        waiting.append((rank[part.id], table))
         after = queue[position + 1].trials[0][0] if position + 1 < len(queue) else None
         if after is not None and sum(table.num_rows for _, table in waiting) < rows_per_part:
             continue
@@ -172,9 +177,8 @@ def _merged(
             rest = rest.slice(rows_per_part)
         if after is None:
             return
-        later = [(rank, table.filter(pc.greater_equal(table["trial"], after))) for rank, table in waiting]
-        waiting = [((-1, ""), rest), *later]
-        waiting = [(rank, table) for rank, table in waiting if table.num_rows]
+        later = [(place, table.filter(pc.greater_equal(table["trial"], after))) for place, table in waiting]
+        waiting = [(place, table) for place, table in [(-1, rest), *later] if table.num_rows]
 
 
 def _counting(table: pa.Table, name: str, superseded: Iterable[int], removed_artifacts: set[str]) -> pa.Table:
