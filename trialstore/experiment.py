@@ -356,6 +356,10 @@ class Experiment(Maintained, Rendered):
         """One row a parameter of a trial: the long `params` table, lazily."""
         return self._rows("params", None)
 
+    def profiles(self, trial: Trial | int | None = None) -> pl.LazyFrame:
+        """One row for each stretch that was measured in a trial: the long `profiles` table, lazily."""
+        return self._rows("profiles", trial)
+
     def repeats(self) -> pl.LazyFrame:
         """Equal configurations as one row a metric, with mean, deviation, interval and percentiles; lazily.
 

@@ -373,9 +373,9 @@ class Trial(Known, Rendered):
 
         Args:
             items: Objects by name; ``/`` in a name makes folders.
-            where: None for the store. A bucket: they are put into its sub-bucket of the trial's name. Something to
-                call with the trial's name and the items. What is stored elsewhere is known by name in `storage`, and
-                is not looked after by the store.
+            where: None for the store. A `Bucket`, or the path or URL of one: they are put into its sub-bucket of the
+                trial's name. Something to call with the trial's name and the items. What is stored elsewhere is known
+                by name in `storage`, and is not looked after by the store.
             loader: Name of a loader for all of them, such as ``"pickle"``.
 
         Returns:
@@ -401,7 +401,7 @@ class Trial(Known, Rendered):
 
         Args:
             key: The artifact's name.
-            where: The bucket that it was stored in with `store`, None for the store.
+            where: The bucket, path or URL that it was stored in with `store`, None for the store.
             check: The type that it must have.
             loader: Load it this way instead of the way it was stored; ``"pickle"`` must be asked for.
 
@@ -460,7 +460,8 @@ class Trial(Known, Rendered):
     def __reduce__(self) -> tuple[Any, ...]:
         """A trial may be sent to another process and back, with all that is not stored yet.
 
-        The lease stays with this process: it keeps the trial alive for as long as it lives.
+        What was logged before is committed with it. The lease stays with this process: it keeps the trial alive for as
+        long as it lives.
         """
         held = self._held
         return _reopen, (held.ledger, held.declared, held.record, sending.local_state(held))

@@ -28,7 +28,7 @@ from trialstore.model.codec import decode, encode
 from trialstore.model.profile import MemoryInterval, MemoryUnit, Profile, TimeInterval, TimeKind
 
 START = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
-TABLES = ("trials", "params", "metrics", "telemetry", "status", "artifacts", "experiments")
+TABLES = ("trials", "params", "profiles", "metrics", "telemetry", "status", "artifacts", "experiments")
 ODD = {
     "nan": float("nan"),
     "inf": float("-inf"),

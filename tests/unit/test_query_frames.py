@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ from trialstore.model.errors import ExperimentNotFoundError, UsageError
 from trialstore.model.identity import new_ulid
 from trialstore.query.snapshot import Snapshot
 
-TABLES = ("trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
+TABLES = ("trials", "params", "profiles", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
+
+
+NAN = math.nan
+FIT = ["fit", "cpu", 0.5, 2.5, "kilobytes", *map(float, range(6))]
+REST = ["rest", None, NAN, NAN, None, *[NAN] * 6]
+GONE = ["gone", "wall", 1.0, 2.0, "bytes", *map(float, range(6))]
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -32,11 +39,14 @@ def full(blobs: Blobs, name: str = "exp") -> Any:
         blobs,
         name,
         trials=[
-            [record(0, {"lr": 1, "policy": "lru", "none": None}, metrics={"loss": 0.5}), record(5, {"lr": 5})],
+            [
+                record(0, {"lr": 1, "policy": "lru", "none": None}, metrics={"loss": 0.5}),
+                record(5, {"lr": 5}, profiles=[GONE]),
+            ],
             [record(1, {"lr": 0.5, "hz": 3}), record(2, {"policy": 7, "on": True})],
-            [record(3), record(4, {"on": 2, "none": "x"}, summary={})],
+            [record(3), record(4, {"on": 2, "none": "x"}, summary={}, profiles=[FIT, REST])],
         ],
-        live_trials=[record(6, {"LR": 0.25, "new": [1]}, fidelity={"s": 3}), record(5, {"lr": 55})],
+        live_trials=[record(6, {"LR": 0.25, "new": [1]}, fidelity={"s": 3}, profiles=[FIT]), record(5, {"lr": 55})],
         superseded={0: {5}},
         rows={
             "telemetry": [
@@ -165,3 +175,9 @@ def test_columns_and_predicates_reach_the_scan(tmp_path: Path) -> None:
     )
     assert "PROJECT 2/" in plan
     assert "FILTER" not in plan
+
+
+def test_profiles_that_no_longer_count_are_not_shown(blobs: Blobs) -> None:
+    rows = Snapshot(blobs, [full(blobs)]).frame("profiles").sort("trial", "name").collect()
+    assert rows.select("trial", "name").rows() == [(4, "fit"), (4, "rest"), (6, "fit")]
+    assert rows["duration_s"].is_nan().to_list() == [False, True, False]

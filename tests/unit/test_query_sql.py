@@ -111,7 +111,7 @@ def test_names_and_versions_tell_experiments_apart(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", ["trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments"]
+    "view", ["trials", "params", "profiles", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments"]
 )
 def test_every_table_is_there_without_any_rows(blobs: Blobs, view: str) -> None:
     for exps in ([], [experiment(blobs, "a")], [experiment(blobs, "a"), experiment(blobs, "b")]):

@@ -67,7 +67,7 @@ def sql(
 ) -> None:
     """Ask the store in SQL (DuckDB), over a snapshot of all experiments.
 
-    Tables: trials, params, repeats, metrics, telemetry, status, artifacts, experiments.
+    Tables: trials, params, profiles, repeats, metrics, telemetry, status, artifacts, experiments.
 
     A table on the screen rounds floats to seven digits; the other formats are exact.
 

@@ -51,11 +51,11 @@ class Held:
         exception: What was raised in `begin`, or its text once it comes from the store.
         traceback: Its traceback as text.
         unsaved: What belongs to the trial and is stored when it ends; None as long as there is nothing.
-        measuring: The measurements that are going on, outermost first.
+        measuring: The measurements that are going on, in the order in which they began; None as long as there was none.
     """
 
     unsaved: Unsaved | None = None
-    measuring: tuple[Any, ...] = ()
+    measuring: list[Any] | None = None
 
     def __init__(self, ledger: Ledger, declared: Sequence[Metric], record: TrialRecord, owned: bool = False) -> None:
         self.ledger = ledger
@@ -88,11 +88,12 @@ class Held:
         record = self.ledger.record(self.record.number)
         if record is None:
             raise TrialNotFoundError("trial is gone", experiment=self.experiment, trial=self.record.number)
+        lost = record.attempt != self.record.attempt
         self.record = record
         self.params = MappingProxyType(record.params)
         if record.status.is_final:
             self.exception, self.traceback, self.unsaved = record.exception, record.traceback, None
-        if not record.status.is_active:
+        if lost or not record.status.is_active:
             self.disown()
 
     def keep(self) -> Unsaved:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trialstore.artifacts.store import Artifact, load, put, save
+from trialstore.bucket import Bucket
 from trialstore.journal.journal import Draft
 from trialstore.life.held import Held
 from trialstore.life.noting import elsewhere
@@ -37,11 +38,13 @@ def storage(held: Held) -> set[str]:
 
 def _bucket(held: Held, where: Any) -> Any:
     """The trial's own bucket in another bucket; None for something to call."""
+    if isinstance(where, str | os.PathLike):
+        where = Bucket(where)
     if hasattr(where, "sub"):
         return where.sub(held.name)
     if callable(where):
         return None
-    raise UsageError("things can be stored in a bucket, or by something to call", where=where)
+    raise UsageError("things can be stored in a bucket, at a path or URL, or by something to call", where=where)
 
 
 def _no_loader(loader: str | None) -> None:

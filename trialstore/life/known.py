@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from trialstore.life.held import Held
-from trialstore.life.running import BEGIN
+from trialstore.life.measuring import BEGIN
 from trialstore.model.metric import Metric
 from trialstore.model.observation import Observation
 from trialstore.model.profile import MemoryInterval, Profile, TimeInterval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,10 @@ from trialstore.life.held import Held
 from trialstore.model.identity import check_name
 from trialstore.model.profile import MemoryInterval, MemoryUnit, Profile, TimeInterval, TimeKind
 
-__all__ = ["Measurement", "memory_bytes", "profile", "start", "stop_all"]
+__all__ = ["BEGIN", "Measurement", "memory_bytes", "profile", "start", "stop_all"]
+
+BEGIN = "trial"
+"""The name of what `Trial.begin` measures."""
 
 _CLOCKS: dict[TimeKind, Callable[[], float]] = {
     TimeKind.WALL: time.perf_counter,  # goes on evenly when somebody sets the machine's clock
@@ -25,19 +29,28 @@ class Measurement:
     """A stretch that is being measured.
 
     Attributes:
-        name: The names of the stretches around it and its own, joined by colons.
+        name: The names of the stretches around it and its own, joined by colons. Around it are those of its own
+            thread; in a thread that measures nothing yet, the block of `begin`.
         profile: NaN until `stop`.
     """
 
-    def __init__(self, held: Held, name: str, kind: TimeKind, unit: MemoryUnit, summary: bool) -> None:
-        around = held.measuring
-        self.name = f"{around[-1].name}:{name}" if around else name
+    name: str
+
+    def __init__(self, held: Held, name: str, kind: TimeKind, unit: MemoryUnit, *, summary: bool, nested: bool) -> None:
+        if held.measuring is None:
+            held.measuring = []
+        going_on: list[Measurement] = held.measuring
+        self._thread = threading.get_ident()
+        outer = next((m for m in reversed(going_on) if m._thread == self._thread), None)
+        if outer is None:
+            outer = next((m for m in going_on if m.name == BEGIN), None)
+        self.name = name if outer is None or not nested else f"{outer.name}:{name}"
         self.profile = Profile(TimeInterval(kind=kind), MemoryInterval(unit=unit))
         self._held = held
         self._summary = summary
         self._done = False
         held.keep().profiles[self.name] = self.profile
-        held.measuring = (*around, self)
+        going_on.append(self)
         self._memory = memory_bytes()
         self._clock = _CLOCKS[kind]
         self._at = time.time() if kind is TimeKind.WALL else None
@@ -50,7 +63,8 @@ class Measurement:
         end = self._clock()
         self._done = True
         held, profile = self._held, self.profile
-        held.measuring = tuple(other for other in held.measuring if other is not self)
+        if held.measuring is not None and self in held.measuring:
+            held.measuring.remove(self)
         start = self._start if self._at is None else self._at
         profile.time.start, profile.time.end = start, start + (end - self._start)
         memory = profile.memory
@@ -64,9 +78,14 @@ class Measurement:
 
 
 def start(
-    held: Held, name: str, kind: TimeKind | str | None, unit: MemoryUnit | str | None, summary: bool
+    held: Held,
+    name: str,
+    kind: TimeKind | str | None,
+    unit: MemoryUnit | str | None,
+    summary: bool,
+    nested: bool = True,
 ) -> Measurement:
-    """Begin to measure a stretch, inside of those that are being measured already.
+    """Begin to measure a stretch, where it is nested inside of those that are being measured already.
 
     Raises:
         TransitionError: the trial has ended.
@@ -78,7 +97,8 @@ def start(
         check_name(name, "profile"),
         TimeKind.WALL if kind is None else TimeKind.parse(kind),
         MemoryUnit.BYTES if unit is None else MemoryUnit.parse(unit),
-        summary,
+        summary=summary,
+        nested=nested,
     )
 
 
@@ -96,7 +116,7 @@ def profile(
 
 def stop_all(held: Held) -> None:
     """End every measurement that is going on, since the trial ends."""
-    for measurement in reversed(held.measuring):
+    for measurement in reversed(held.measuring or []):
         measurement.stop()
 
 

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trialstore.life.held import Held
-from trialstore.life.measuring import start
+from trialstore.life.measuring import BEGIN, start
 from trialstore.model.profile import MemoryUnit, TimeKind
 from trialstore.model.status import Status
 
-__all__ = ["BEGIN", "begin"]
-
-BEGIN = "trial"
-"""The name of what `begin` measures."""
+__all__ = ["begin"]
 
 
 @contextmanager
@@ -25,7 +22,7 @@ def begin(held: Held, time: TimeKind | str | None, memory_unit: MemoryUnit | str
     if not held.record.status.is_active:
         held.exception = held.traceback = None
         held.claim()
-    measurement = start(held, BEGIN, kind, unit, summary=False)
+    measurement = start(held, BEGIN, kind, unit, summary=False, nested=False)
     try:
         yield
     except Exception as error:

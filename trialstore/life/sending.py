@@ -15,8 +15,11 @@ __all__ = ["copy", "local_state", "take_local_state"]
 def local_state(held: Held) -> dict[str, Any]:
     """What a handle knows that the store does not, as it can be pickled.
 
-    An exception that would not come out of its pickle again is told by its text.
+    What this process logged of its trials is committed first, so that it is there when the handle arrives. An
+    exception that would not come out of its pickle again is told by its text.
     """
+    if held.ledger.buffer.since is not None:
+        held.ledger.commit_buffered()
     found: dict[str, Any] = {}
     if held.stored:
         found["stored"] = held.stored

@@ -71,7 +71,7 @@ class TrialRecord:
         body = {}
         for name in _FIELDS:
             value = getattr(self, name)
-            if value is not None and value != [] and (value != {} or name in _NULLABLE):
+            if value is not None and (name in _NULLABLE or (value != [] and value != {})):
                 body[name] = value
         return body
 
@@ -134,4 +134,4 @@ class TrialRecord:
 
 
 _FIELDS = tuple(field.name for field in fields(TrialRecord))
-_NULLABLE = frozenset({"fidelity", "summary", "attributes", "extras"})
+_NULLABLE = frozenset({"fidelity", "summary", "attributes", "extras", "info"})

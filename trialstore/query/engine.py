@@ -13,6 +13,7 @@ import duckdb
 
 from trialstore.model.errors import QueryError, UnsupportedError, UsageError
 from trialstore.query.inherited import watch
+from trialstore.query.profiles import PROFILE_COLUMNS, profiles_view
 from trialstore.query.reading import ReadingFileSystem
 from trialstore.query.repeats import REPEATS, repeats_view
 from trialstore.query.result import Result
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["VIEWS", "Engine"]
 
-VIEWS = ("trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
-"""The tables that a query may name. `repeats` reads `trials`, which comes before it."""
+VIEWS = ("trials", "params", "profiles", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
+"""The tables that a query may name. `profiles` and `repeats` read `trials`, which comes before them."""
 
 _INTROSPECTION = frozenset({"show", "describe", "summarize", "pragma", "information_schema", "duckdb_views"})
 _WORD = re.compile(r"\b\w+\b(?!\s*\.)")
 """A word that may name a table: in ``params.lr`` a struct is named, not the table ``params``."""
 
+_OF_TRIALS = frozenset({"profiles", "repeats"})
 _RESERVED = frozenset({"", "memory", "temp", "system", "main", "pg_catalog", "information_schema", *VIEWS})
 
 
@@ -187,7 +189,7 @@ class _Catalog:
     def prepare(self, connection: duckdb.DuckDBPyConnection, words: set[str]) -> None:
         """Make the views that these words name."""
         everything = not words.isdisjoint(_INTROSPECTION)
-        if "repeats" in words:
+        if not words.isdisjoint(_OF_TRIALS):
             words = words | {"trials"}
         for view in VIEWS:
             if view not in self.made and (everything or view in words):
@@ -214,6 +216,8 @@ class _Catalog:
             return ["experiment", "version", "trial", "name", "value", "text", "type"]
         if view == "repeats":
             return list(REPEATS)
+        if view == "profiles":
+            return list(PROFILE_COLUMNS)
         if view == "experiments":
             return ["experiment", "version", "id", "name", "created_at", "trials", "…", "metadata"]
         names = list(TRIAL_COLUMNS if view == "trials" else ROW_SCHEMAS[view].names)
@@ -227,6 +231,8 @@ class _Catalog:
         if view == "params":
             return params_view(experiments, self._sources("trials"))
         structs = self.snapshot.structs
+        if view == "profiles":
+            return profiles_view(f"{self._prefix}trials")
         if view == "repeats":
             exact = any(file.exact for file in self._sources("trials"))
             return repeats_view(experiments, structs, f"{self._prefix}trials", exact=exact)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from trialstore.model.errors import UsageError
+from trialstore.query.profiles import long_profiles
 from trialstore.query.repeats import REPEATS
 from trialstore.query.scan import scan_files
 from trialstore.query.sources import Source, sources_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAMES", "frame"]
 
-FRAMES = ("trials", "params", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
+FRAMES = ("trials", "params", "profiles", "repeats", "metrics", "telemetry", "status", "artifacts", "experiments")
 """The tables that there are frames of."""
 
 _LONG = {"trial": pl.Int64, "name": pl.String, "value": pl.Float64, "text": pl.String, "type": pl.String}
@@ -36,6 +37,8 @@ def frame(snapshot: Snapshot, table: str, experiments: Sequence[ExperimentSnapsh
         return rows.lazy()
     if table in ("params", "repeats"):
         return _by_sql(snapshot, table, experiments, trial)
+    if table == "profiles":
+        return long_profiles(frame(snapshot, "trials", experiments, trial))
     frames = [_experiment(snapshot, table, experiment, trial) for experiment in experiments]
     if not frames:
         return pl.LazyFrame(schema={**_IDENTITY, **_columns(table, snapshot.structs)})
