@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trialstore.artifacts.store import Artifact
     from trialstore.bucket import Bucket, Stored
     from trialstore.experiment import Experiment
+    from trialstore.history.history import History
     from trialstore.model import errors
     from trialstore.model.errors import TrialStoreError
     from trialstore.model.metric import Comparison, Metric, MetricValue
@@ -48,6 +49,7 @@ __all__ = [
     "Experiment",
     "ExperimentStats",
     "Fidelity",
+    "History",
     "Integer",
     "Metric",
     "MetricValue",
@@ -75,6 +77,7 @@ _HOMES = {
     "Bucket": "trialstore.bucket",
     "Experiment": "trialstore.experiment",
     "ExperimentStats": "trialstore.stats",
+    "History": "trialstore.history.history",
     "Observation": "trialstore.model.observation",
     "Profile": "trialstore.model.profile",
     "Options": "trialstore.session",

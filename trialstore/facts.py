@@ -7,7 +7,7 @@ from typing import Any
 from trialstore.model.status import BROKEN, Status
 from trialstore.model.times import parse_time
 
-__all__ = ["best_numbers", "experiment_facts", "newest_numbers", "trial_facts"]
+__all__ = ["best_numbers", "experiment_facts", "metric_facts", "newest_numbers", "report_facts", "trial_facts"]
 
 
 def experiment_facts(experiment: Any) -> dict[str, Any]:
@@ -25,10 +25,7 @@ def experiment_facts(experiment: Any) -> dict[str, Any]:
         "is_done": experiment.max_trials is not None and counts.get(Status.SUCCEEDED, 0) >= experiment.max_trials,
         "is_broken": experiment.max_broken is not None
         and sum(counts.get(status, 0) for status in BROKEN) >= experiment.max_broken,
-        "metrics": [
-            {"name": metric.name, "minimize": metric.minimize, "bounds": metric.bounds}
-            for metric in experiment.declared_metrics
-        ],
+        "metrics": [metric_facts(metric) for metric in experiment.declared_metrics],
         "space": {
             name: {"kind": dimension.kind, **{field: value for field, value in dimension if value is not None}}
             for name, dimension in experiment.space.items()
@@ -40,24 +37,59 @@ def experiment_facts(experiment: Any) -> dict[str, Any]:
 def trial_facts(trial: Any) -> dict[str, Any]:
     """All that the trials table holds of a trial."""
     return {
-        "trial": trial.number,
-        "id": trial.id,
-        "name": trial.name,
-        "status": trial.status.name,
-        "attempt": trial.attempt,
-        "worker": trial.worker,
+        **_known(trial),
         "submitted_at": trial.submitted_at,
-        "started_at": trial.started_at,
         "ended_at": trial.ended_at,
-        "seed": trial.seed,
-        "fidelity": trial.fidelity,
-        "parent": trial.parent,
-        "params": trial.params,
-        "metrics": trial.metrics,
+        "metrics": dict(trial.metrics),
         "exception": None if trial.exception is None else str(trial.exception),
-        "traceback": trial.traceback,
-        "attributes": trial.attributes,
         "attempts": list(trial.attempts),
+    }
+
+
+def report_facts(report: Any) -> dict[str, Any]:
+    """What a report says, in the words of `trial_facts`."""
+    return {
+        **_known(report),
+        "experiment": report.experiment,
+        "submitted_at": report.created_at,
+        "ended_at": report.reported_at,
+        "metrics": dict(report.values),
+        "exception": report.exception,
+        "attempts": [],
+    }
+
+
+def metric_facts(metric: Any) -> dict[str, Any]:
+    """What a metric means."""
+    return {"name": metric.name, "minimize": metric.minimize, "bounds": metric.bounds}
+
+
+def _known(one: Any) -> dict[str, Any]:
+    """What trials and reports tell under the same names."""
+    noise = {name: {"sem": o.sem, "n": o.n} for name, o in one.observations.items() if (o.sem, o.n) != (None, None)}
+    return {
+        "trial": one.number,
+        "id": one.id,
+        "name": one.name,
+        "status": one.status.name,
+        "attempt": one.attempt,
+        "worker": one.worker,
+        "runner": one.runner,
+        "started_at": one.started_at,
+        "seed": one.seed,
+        "fidelity": one.fidelity,
+        "parent": one.parent,
+        "info": one.info,
+        "params": dict(one.params),
+        "noise": noise,
+        "summary": dict(one.summary),
+        "profiles": {
+            name: {**profile.time.to_dict(prefix="time:"), **profile.memory.to_dict(prefix="memory:")}
+            for name, profile in one.profiles.items()
+        },
+        "traceback": one.traceback,
+        "attributes": dict(one.attributes),
+        "extras": dict(one.extras),
     }
 
 

@@ -17,6 +17,8 @@ from trialstore.model.profile import MemoryInterval, Profile, TimeInterval
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import parse_time
+from trialstore.render.page import Page
+from trialstore.render.rendered import Rendered
 from trialstore.reporting.facts import Facts
 from trialstore.reporting.mapping import facts_from_mapping, mapping_of
 
@@ -47,7 +49,7 @@ class Reported(Protocol):
         """Delete what was stored with the trial."""
 
 
-class Report:
+class Report(Rendered):
     """All that is known of a trial that has ended; it never changes.
 
     `Trial.success` and its like return one, `Experiment.report` loads one. Two reports are equal when they say the
@@ -366,6 +368,12 @@ class Report:
     @classmethod
     def _of(cls, facts: Facts) -> Report:
         return cls(facts.record, experiment=facts.experiment, version=facts.version, metrics=facts.metrics)
+
+    def _page(self) -> Page:
+        from trialstore.facts import report_facts
+        from trialstore.render.trial_page import trial_page
+
+        return trial_page(report_facts(self))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Report):

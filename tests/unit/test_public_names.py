@@ -17,6 +17,7 @@ NAMES = [
     "Experiment",
     "ExperimentStats",
     "Fidelity",
+    "History",
     "Integer",
     "Metric",
     "MetricValue",

@@ -55,11 +55,13 @@ def things(exp: ts.Experiment) -> dict[str, Any]:
         "experiment": exp,
         "trial": exp.trial(1),
         "crashed": exp.trial(3),
+        "report": exp.report(3),
+        "history": ts.History.of(exp),
         "metric": exp.declared_metrics[1],
     }
 
 
-NAMES = ["store", "experiment", "trial", "crashed", "metric"]
+NAMES = ["store", "experiment", "trial", "crashed", "report", "history", "metric"]
 
 
 def printed(thing: Any, width: int, **options: Any) -> str:
@@ -145,6 +147,30 @@ def test_nan_null_and_absent_are_told_apart() -> None:
         assert re.search(r"a +null *\n", page)
         assert re.search(r"b +nan *\n", page)
         assert re.search(r"d +'null' *\n", page)
+
+
+def test_a_history_shows_its_front_and_its_first_reports(exp: ts.Experiment) -> None:
+    text = printed(ts.History.of(exp), 200)
+    assert text.startswith("History  8 reports\n7 succeeded, 1 crashed\n")
+    front = text.partition("Pareto front of loss ↓, <b>ops</b> ↑")[2].partition("Reports")[0]
+    assert re.findall(r"^ +(\d) +SUCCEEDED", front, re.MULTILINE) == ["0", "2", "4", "5", "6", "7"]
+    many = ts.History([*ts.History.of(exp)] * 2)
+    assert "6 more are not shown" in printed(many, 200)
+    assert "6 more are not shown" in many._repr_html_()
+    assert printed(ts.History(), 80).startswith("History  0 reports")
+
+
+def test_a_trial_shows_what_was_measured_and_how_sure_a_value_is() -> None:
+    with ts.open(f"memory://{new_ulid()}") as store:
+        exp = store.create_experiment("e", metrics=[ts.Metric("loss")])
+        trial = exp.register_trial({"x": 1}, reserve=True)
+        with trial.begin(time="wall", memory_unit="MB"), trial.profile("fit"):
+            trial.summary["size"] = 3
+        made = trial.success(loss=ts.Observation(0.5, sem=0.25, n=4))
+        for text in (printed(exp.trial(0), 80), printed(made, 80)):
+            assert re.search(r"loss +0.5 +0.25 +4\n", text)
+            assert re.search(r"size +3 *\n", text)
+            assert re.search(r"trial:fit +wall +[\d.]+ .?s", text)
 
 
 def test_a_narrow_terminal_is_told_what_it_does_not_see(exp: ts.Experiment) -> None:

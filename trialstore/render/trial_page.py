@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from trialstore.render.cells import exactly
@@ -21,8 +23,10 @@ def trial_page(facts: Mapping[str, Any]) -> Page:
         facts: What `trialstore.facts` tells of it; ``reported``, ``telemetry`` and ``artifacts`` may be left out.
     """
     blocks: list[Block] = [Line(label, value) for label, value in _lines(facts) if value]
-    for title, name in (("parameter", "params"), ("metric", "metrics"), ("attribute", "attributes")):
+    blocks += [*_values("parameter", facts["params"]), *_metrics(facts["metrics"], facts["noise"])]
+    for title, name in (("summary", "summary"), ("attribute", "attributes"), ("extra", "extras")):
         blocks += _values(title, facts[name])
+    blocks += _profiles(facts["profiles"])
     for title, name in (("reported", "reported"), ("telemetry", "telemetry")):
         blocks += _logged(title, facts.get(name, ()))
     blocks += [*_artifacts(facts.get("artifacts", ())), *_attempts(facts["attempts"])]
@@ -42,12 +46,14 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("id", facts["id"]),
         ("attempt", str(facts["attempt"]) if facts["attempt"] else "never claimed"),
         ("worker", facts["worker"] or ""),
+        ("runner", shown(facts["runner"])),
         ("submitted", since(facts["submitted_at"])),
         ("started", since(facts["started_at"])),
         ("ended", since(facts["ended_at"]) + took),
         ("seed", shown(facts["seed"])),
         ("parent", shown(facts["parent"])),
         ("fidelity", shown(facts["fidelity"]) if facts["fidelity"] else ""),
+        ("info", "" if facts["info"] is None else exactly(facts["info"])),
     ]
 
 
@@ -55,6 +61,40 @@ def _values(title: str, values: Mapping[str, Any]) -> list[Block]:
     if not values:
         return []
     return [Grid([Column(title, list(values)), Column("value", [exactly(value) for value in values.values()])])]
+
+
+def _metrics(metrics: Mapping[str, Any], noise: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    if not metrics:
+        return []
+    columns = [Column("metric", list(metrics)), Column("value", [exactly(value) for value in metrics.values()])]
+    for name, title in (("sem", "standard error"), ("n", "n")):
+        cells = [shown(noise.get(metric, {}).get(name)) for metric in metrics]
+        if any(cells):
+            columns.append(Column(title, cells, number=True))
+    return [Grid(columns)]
+
+
+def _profiles(profiles: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    if not profiles:
+        return []
+    rows = list(profiles.values())
+    grew = [_grew(row["memory:diff_rss"], row["memory:unit"]) for row in rows]
+    columns = [
+        Column("measured", list(profiles)),
+        Column("clock", [row["time:kind"] or "" for row in rows]),
+        Column("took", [_seconds(row["time:duration"]) for row in rows], number=True),
+    ]
+    if any(grew):
+        columns.append(Column("memory grew by", grew, number=True))
+    return [Grid(columns)]
+
+
+def _seconds(seconds: float) -> str:
+    return spell_duration(timedelta(seconds=seconds)) if math.isfinite(seconds) else shown(seconds)
+
+
+def _grew(size: float, unit: str | None) -> str:
+    return "" if unit is None or math.isnan(size) else f"{size:,.4g} {unit}"
 
 
 def _logged(title: str, rows: Sequence[Mapping[str, Any]]) -> list[Block]:

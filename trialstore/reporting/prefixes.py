@@ -99,10 +99,17 @@ def unflatten(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Metric, ...]]:
             columns.append(pl.col(name).alias(back.get(name, name)))
     for name, fields in groups.items():
         if fields:
-            columns.append(pl.struct(fields).alias(name))
+            value = pl.struct(fields)
+            if name not in (
+                "params",
+                "metrics",
+            ):  # without any value it is absent, unless `exact` says that it is empty
+                value = pl.when(pl.any_horizontal(field.is_not_null() for field in fields)).then(value)
+            columns.append(value.alias(name))
     if measured:
         rows = [_profile_struct(frame, name, there) for name, there in measured.items()]
-        columns.append(pl.concat_list(rows).list.drop_nulls().alias("profiles"))
+        measured_rows = pl.concat_list(rows).list.drop_nulls()
+        columns.append(pl.when(measured_rows.list.len() > 0).then(measured_rows).alias("profiles"))
     return frame.select(columns), tuple(metrics)
 
 

@@ -23,7 +23,7 @@ from trialstore.reporting.prefixes import flatten, is_flat, unflatten
 from trialstore.tables.schema import PLACEHOLDER, STRUCTS
 from trialstore.tables.trials import trials_table
 
-__all__ = ["facts_from_frame", "frame_of"]
+__all__ = ["facts_from_frame", "frame_of", "rows_from"]
 
 _GROUPS = {"metrics": ("metrics", "sem", "n")}
 _OPTIONAL = frozenset({"fidelity", "summary", "sem", "n"})
@@ -41,7 +41,7 @@ def frame_of(facts: Facts, dropped: set[str], prefixes: bool, pandas: bool) -> A
         if list(rows.schema[name].to_schema()) == [PLACEHOLDER]  # type: ignore[attr-defined]
     )
     about = [pl.lit(facts.experiment).alias("experiment"), pl.lit(facts.version, pl.Int64).alias("version")]
-    defined = json.dumps([metric.to_json() for metric in facts.metrics])
+    defined = to_json([metric.to_json() for metric in facts.metrics]).decode()
     rows = rows.select(*about, pl.all(), pl.lit(defined).alias("metric_defs"))
     exact = _inexact(facts.record, rows)
     if exact:
@@ -72,17 +72,11 @@ def _inexact(record: TrialRecord, rows: pl.DataFrame) -> dict[str, Any]:
 
 def facts_from_frame(frame: Any) -> Facts:
     """See `Report.from_df`."""
-    rows = _polars(frame)
+    rows, metrics = rows_from(frame)
     if rows.height != 1:
         raise UsageError(
             "a report is made of one row", hint="choose one with frame[i] or frame.slice", rows=rows.height
         )
-    metrics: tuple[Metric, ...] = ()
-    if is_flat(rows.columns):
-        if "experiment" not in rows.columns:  # AMLTK's own frame
-            text = [name for name in ("exception", "traceback") if name in rows.columns]
-            rows = rows.with_columns(pl.col(name).cast(pl.String).replace("NA", None) for name in text)
-        rows, metrics = unflatten(rows)
     row = rows.row(0, named=True)
     if row.get("status") is None:
         raise UsageError("frame has not the columns of a report", hint="use Report.df or Experiment.history")
@@ -90,6 +84,21 @@ def facts_from_frame(frame: Any) -> Facts:
         metrics = tuple(Metric.from_json(body) for body in json.loads(row["metric_defs"]))
     experiment = row.get("experiment") or ""
     return Facts(_record(row, experiment), experiment, int(row.get("version") or 1), metrics)
+
+
+def rows_from(frame: Any) -> tuple[pl.DataFrame, tuple[Metric, ...]]:
+    """Rows with the columns of the `trials` table, and the metrics that flat columns define; AMLTK's frames too.
+
+    Raises:
+        UsageError: it is no frame, or a column cannot be read.
+    """
+    rows = _polars(frame)
+    if not is_flat(rows.columns):
+        return rows, ()
+    if "experiment" not in rows.columns:  # AMLTK's own frame
+        text = [name for name in ("exception", "traceback") if name in rows.columns]
+        rows = rows.with_columns(pl.col(name).cast(pl.String).replace("NA", None) for name in text)
+    return unflatten(rows)
 
 
 def _polars(frame: Any) -> pl.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from trialstore.tables.schema import STRUCTS, Fields, fields_of, trials_schema, unify_fields
 from trialstore.tables.trials import records_from, trials_table
 
-__all__ = ["concat_trials"]
+__all__ = ["concat_trials", "fits", "widen"]
 
 
 def concat_trials(tables: Sequence[pa.Table]) -> pa.Table:
@@ -23,15 +23,15 @@ def concat_trials(tables: Sequence[pa.Table]) -> pa.Table:
         for name in STRUCTS
     }
     schema = trials_schema(structs)
-    return pa.concat_tables(
-        [_widen(table, structs, schema) for table in tables if table.num_rows] or [schema.empty_table()]
-    )
+    return pa.concat_tables([widen(table, structs) for table in tables if table.num_rows] or [schema.empty_table()])
 
 
-def _widen(table: pa.Table, structs: dict[str, dict[str, str]], schema: pa.Schema) -> pa.Table:
+def widen(table: pa.Table, structs: Mapping[str, Fields]) -> pa.Table:
+    """A trials table with struct columns of these fields, which must be wide enough; no value is changed by it."""
+    schema = trials_schema(structs)
     if table.schema.equals(schema):
         return table
-    if not all(_fits(fields_of(table.schema.field(name).type), structs[name]) for name in STRUCTS):
+    if not all(fits(fields_of(table.schema.field(name).type), structs[name]) for name in STRUCTS):
         return trials_table(records_from(table), structs)
     arrays = [
         _widen_struct(table[field.name], field.type) if pa.types.is_struct(field.type) else table[field.name]
@@ -40,8 +40,8 @@ def _widen(table: pa.Table, structs: dict[str, dict[str, str]], schema: pa.Schem
     return pa.table(arrays, schema=schema)
 
 
-def _fits(fields: Fields, wide: Fields) -> bool:
-    """Whether the fields stand in `wide` with the same kinds, in the same order."""
+def fits(fields: Fields, wide: Fields) -> bool:
+    """Whether the fields stand in `wide` with the same kinds and in the same order: rows can be widened as they are."""
     rest = iter(wide.items())
     return all(
         any(name == other and kind in ("null", wide_kind) for other, wide_kind in rest) for name, kind in fields.items()
