@@ -208,3 +208,69 @@ def test_an_attached_store_has_its_own(store: ts.Store) -> None:
         store.attach(other, "them")
         rows = store.sql("SELECT o.mean, t.mean FROM repeats o JOIN them.repeats t USING (id, metric)").fetchall()
     assert rows == [(7.0, 5.0)]
+
+
+def observe(exp: ts.Experiment, *values: Any) -> dict[str, Any]:
+    for value in values:
+        exp.register_trial({"x": 1}, reserve=True).success(loss=value)
+    (row,) = rows_of(exp)
+    return row
+
+
+@given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=6), min_size=1, max_size=5))
+@settings(max_examples=15, deadline=None)
+def test_observations_pool_to_what_all_their_samples_give(groups: list[list[float]]) -> None:
+    samples = [value for group in groups for value in group]
+    observations = [ts.Observation.of(group) if len(group) > 1 else group[0] for group in groups]
+    with ts.open(f"memory://{new_ulid()}") as store:
+        row = observe(store.create_experiment("e", metrics=[LOSS]), *observations)
+    assert (row["n"], row["samples"], row["method"]) == (len(groups), len(samples), "pooled")
+    assert row["mean"] == pytest.approx(statistics.fmean(samples), rel=1e-9, abs=1e-6)
+    if len(samples) == 1:
+        assert (row["stddev"], row["sem"], row["ci_low"]) == (None, None, None)
+        return
+    deviation = statistics.stdev(samples)
+    assert row["stddev"] == pytest.approx(deviation, rel=1e-6, abs=1e-5)
+    assert row["sem"] == pytest.approx(deviation / math.sqrt(len(samples)), rel=1e-6, abs=1e-5)
+    half = duckdb.sql(f"SELECT {t_quantile_sql(str(len(samples) - 1))}").fetchall()[0][0] * row["sem"]
+    assert row["ci_high"] - row["mean"] == pytest.approx(half, rel=1e-6, abs=1e-5)
+
+
+def test_standard_errors_without_counts_weigh_by_their_inverse_variance(store: ts.Store) -> None:
+    exp = store.create_experiment("e", metrics=[LOSS])
+    row = observe(exp, ts.Observation(1.0, sem=0.5), ts.Observation(3.0, sem=0.25), ts.Observation(2.0, sem=1e-3, n=9))
+    weights = [1 / 0.5**2, 1 / 0.25**2, 1 / 1e-3**2]
+    mean = sum(w * v for w, v in zip(weights, (1.0, 3.0, 2.0), strict=True)) / sum(weights)
+    sem = 1 / math.sqrt(sum(weights))
+    assert (row["method"], row["n"], row["stddev"], row["median"]) == ("inverse variance", 3, None, 2.0)
+    assert row["mean"] == pytest.approx(mean, rel=1e-12)
+    assert row["sem"] == pytest.approx(sem, rel=1e-12)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((mean - NORMAL * sem, mean + NORMAL * sem), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_errors_of_any_size_are_weighed(store: ts.Store, scale: float) -> None:
+    exp = store.create_experiment("e", metrics=[LOSS])
+    row = observe(exp, ts.Observation(1.0, sem=scale), ts.Observation(3.0, sem=scale))
+    assert row["mean"] == 2.0
+    assert row["sem"] == pytest.approx(scale / math.sqrt(2), rel=1e-12)
+
+
+def test_one_observation_keeps_its_own_error(store: ts.Store) -> None:
+    for name, observation in (("counted", ts.Observation(2.0, sem=0.5, n=16)), ("alone", ts.Observation(2.0, sem=0.5))):
+        row = observe(store.create_experiment(name, metrics=[LOSS]), observation)
+        assert (row["mean"], row["sem"]) == (2.0, pytest.approx(0.5))
+    assert row["ci_high"] == pytest.approx(2.0 + NORMAL * 0.5)
+
+
+def test_a_value_of_unknown_error_is_one_sample_among_others(store: ts.Store) -> None:
+    exp = store.create_experiment("e", metrics=[LOSS])
+    row = observe(exp, 1.0, ts.Observation(3.0, sem=0.25), ts.Observation(5.0, n=4), ts.Observation(7.0, sem=math.nan))
+    assert (row["method"], row["n"], row["samples"], row["mean"]) == ("pooled", 4, 4, 4.0)
+    assert row["stddev"] == pytest.approx(statistics.stdev([1.0, 3.0, 5.0, 7.0]))
+
+
+def test_counts_beyond_64_bits_together_are_told_as_null(store: ts.Store) -> None:
+    exp = store.create_experiment("e", metrics=[LOSS])
+    row = observe(exp, *(ts.Observation(v, sem=1e-9, n=2**62) for v in (1.0, 2.0, 3.0)))
+    assert (row["samples"], row["mean"]) == (None, 2.0)
