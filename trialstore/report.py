@@ -187,10 +187,10 @@ class Report(Rendered):
 
         The fill is the report's alone. The store keeps `values`, so that averages in SQL are of what was measured.
         """
-        if self.status not in _FILLED:
-            return self.values
-        filled = {metric.name: metric.worst for metric in self._definitions}
-        return MappingProxyType({**filled, **self._record.metrics})
+        values = self._record.metrics
+        filled = self.status in _FILLED
+        known = {m.name: values.get(m.name, m.worst) for m in self._definitions if filled or m.name in values}
+        return MappingProxyType({**known, **values})
 
     @property
     def metric_defs(self) -> Mapping[str, Metric]:

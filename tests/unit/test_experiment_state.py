@@ -35,6 +35,11 @@ def finish(script: Play, trial: int, attempt: int = 1, session: str = "A", **fie
     return script.do("finish", session, trial=trial, attempt=attempt, **{"status": "SUCCEEDED", **fields})
 
 
+def loaded(machine: ExperimentState) -> ExperimentState:
+    """The state as a checkpoint gives it back."""
+    return decode_checkpoint(encode_checkpoint(machine), ExperimentState(), "c")
+
+
 # Registering
 
 
@@ -339,6 +344,53 @@ def finished(script: Play, count: int) -> None:
     for number in range(count):
         script.do("claim")
         finish(script, number)
+
+
+def test_a_result_may_say_when_the_trial_ended(script: Play) -> None:
+    registered(script, 1)
+    script.do("claim", "A", worker="w")
+    finish(script, 0, when=second(90))
+    record = script.machine.trials[0]
+    assert record.ended_at == second(90)
+    assert script.machine.manifest.rows["status"].rows[-1][3] == second(90)
+
+
+def test_everything_that_comes_with_a_result_is_kept_and_passes_a_checkpoint(script: Play) -> None:
+    registered(script, 1, info=[])
+    script.do("claim", "A", worker="w")
+    result = {"sem": {"loss": 0.5}, "n": {"loss": 3}, "profiles": [["fit", "cpu", 1.0]], "extras": {}, "storage": ["a"]}
+    finish(script, 0, metrics={"loss": 1.5}, **result)
+    for machine in (script.machine, loaded(script.machine)):
+        record = machine.trials[0]
+        assert {name: getattr(record, name) for name in result} == result
+        assert record.info == []
+
+
+def test_notes_are_merged(script: Play) -> None:
+    registered(script, 1)
+    script.do("annotate", trial=0, extras={"a": 1, "b": 1}, storage=["x", "y"])
+    script.do("annotate", trial=0, attributes={"tag": 1}, extras={"b": 2}, storage=["y", "z"], gone=["x"])
+    record = script.machine.trials[0]
+    assert (record.attributes, record.extras, record.storage) == ({"tag": 1}, {"a": 1, "b": 2}, ["y", "z"])
+    script.do("annotate", trial=0, storage=[], gone=["y", "z"])
+    assert record.storage is None
+
+
+def test_a_runner_is_set_when_the_expected_one_has_the_trial(script: Play) -> None:
+    registered(script, 2)
+    assert script.do("assign", trial=0, runner=3).value == 3
+    seq = script.machine.trials[0].seq
+    assert script.do("assign", "B", trial=0, runner=4).value == 3
+    assert script.machine.trials[0].seq == seq
+    assert script.do("assign", "B", trial=0, runner=4, was=3).value == 4
+    assert loaded(script.machine).trials[0].runner == 4
+    assert script.do("assign", trial=0, runner=None, was=4).value is None
+    assert script.do("assign", trial=7, runner=1).reason == "no trial"
+    script.do("claim", "A", worker="w")
+    assert script.do("assign", trial=0, runner=5).value == 5
+    finish(script, 0)
+    assert script.do("assign", trial=0, runner=6, was=5).reason == "finished"
+    assert script.machine.trials[0].runner == 5
 
 
 def test_of_two_flushes_of_the_same_rows_one_wins(script: Play) -> None:

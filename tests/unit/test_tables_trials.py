@@ -57,6 +57,28 @@ PLAIN_DICTS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.floats() | st
 TIMES = st.sampled_from([None, AT, "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"])
 
 
+NOISE = st.none() | st.dictionaries(NAMES, st.floats() | st.integers(), min_size=1, max_size=3)
+PROFILES = st.tuples(
+    TEXT,
+    st.sampled_from([None, "wall", "cpu"]),
+    st.floats(),
+    st.floats(),
+    st.sampled_from([None, "bytes"]),
+    *[st.floats()] * 6,
+).map(list)
+GATHERED = st.fixed_dictionaries(
+    {
+        "sem": NOISE,
+        "n": NOISE,
+        "profiles": st.none() | st.lists(PROFILES, min_size=1, max_size=2),
+        "info": st.none() | VALUES,
+        "extras": st.none() | DICTS,
+        "storage": st.none() | st.lists(TEXT, min_size=1, max_size=2),
+        "runner": st.none() | st.integers(-(2**63), 2**63 - 1),
+    }
+) | st.just({})
+
+
 @st.composite
 def record_lists(draw: st.DrawFn, dicts: st.SearchStrategy[dict[str, Any]] = DICTS) -> list[TrialRecord]:
     size = draw(st.integers(0, 4))
@@ -76,6 +98,7 @@ def record_lists(draw: st.DrawFn, dicts: st.SearchStrategy[dict[str, Any]] = DIC
                 st.just([]) | st.just([{"attempt": 1, "status": "INTERRUPTED", "late": {"metrics": {"x": 1.5}}}])
             ),
             traceback=draw(st.none() | TEXT),
+            **draw(GATHERED),
         )
         for number in range(size)
     ]

@@ -194,8 +194,9 @@ class Metric(Rendered, BaseModel):
         bounds = "" if self.bounds is None else f" [{self.bounds[0]!r}, {self.bounds[1]!r}]"
         rest = f"{bounds} ({'minimize' if self.minimize else 'maximize'})"
         plain_form = _SHOWN.fullmatch(self.name + rest)
-        if self.name.startswith('"') or plain_form is None or plain_form[1] != self.name:
-            return json.dumps(self.name, ensure_ascii=False) + rest  # it ends like bounds, or like a quoted name
+        odd = self.name.startswith('"') or any(character < " " for character in self.name)
+        if odd or plain_form is None or plain_form[1] != self.name:
+            return json.dumps(self.name, ensure_ascii=False) + rest  # it would be read back as another metric
         return self.name + rest
 
     @classmethod

@@ -1,0 +1,87 @@
+"""Imported trials bring along what trials gather: noise, profiles, summary, extras, info, runner, names of things."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trialstore as ts
+from tests.support.trials import experiment_in, running
+from trialstore.model.errors import InvalidParamsError
+from trialstore.model.profile import MemoryInterval, MemoryUnit, TimeInterval, TimeKind
+
+PROFILE = ts.Profile(
+    TimeInterval(1.5, 4.0, TimeKind.CPU), MemoryInterval(1.0, 2.0, 3.0, 4.0, math.nan, math.nan, MemoryUnit.KILOBYTES)
+)
+COLUMNS = ("params", "metrics", "sem", "n", "summary", "profiles", "storage", "runner")
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> ts.Experiment:
+    return experiment_in(tmp_path)
+
+
+def test_a_mapping_brings_everything(experiment: ts.Experiment) -> None:
+    row = {
+        "params": {"lr": 0.5},
+        "metrics": {"loss": ts.Observation(1.5, 0.25, 40), "acc": 2},
+        "sem": {"acc": 0.125},
+        "summary": {"rate": math.nan},
+        "extras": {"plugin": (1, None)},
+        "info": [1, (2,)],
+        "profiles": {"trial": PROFILE, "trial:fit": ts.Profile()},
+        "storage": ["model.bin"],
+        "runner": 7,
+    }
+    experiment.import_trials([row])
+    for step in (lambda: None, lambda: experiment.trial(0).annotate(a=1), experiment.compact):
+        step()
+        report = experiment.report(0)
+        assert report.observations == {"loss": ts.Observation(1.5, 0.25, 40), "acc": ts.Observation(2, 0.125)}
+        assert repr(dict(report.summary)) == repr(row["summary"])
+        assert (report.extras, report.info, report.runner) == ({"plugin": (1, None)}, [1, (2,)], 7)
+        assert repr(report.profiles) == repr(row["profiles"])
+        assert report.storage == {"model.bin"}
+    assert experiment.verify().problems == []
+
+
+def test_columns_of_one_experiment_go_into_another(experiment: ts.Experiment, tmp_path: Path) -> None:
+    for number in range(3):
+        trial = running(experiment)
+        trial.summary["rate"] = number
+        with trial.begin(memory_unit="MB"), trial.profile("fit"):
+            pass
+        trial.store({"a.txt": b""}, where=lambda name, items: None)
+        trial.set_trial_runner(number)
+        trial.success(loss=ts.Observation(1.5, 0.25, number + 1), acc=2.0)
+    other = experiment_in(tmp_path / "other")
+    other.import_trials(experiment.history().sort("trial").select(COLUMNS).collect())
+    other.import_trials(experiment.history().sort("trial").select(COLUMNS).collect().to_arrow())
+    for number in range(6):
+        found, wanted = other.report(number), experiment.report(number % 3)
+        assert (found.observations, found.summary, found.runner) == (wanted.observations, wanted.summary, wanted.runner)
+        assert repr(found.profiles) == repr(wanted.profiles)
+        assert found.storage == wanted.storage == {"a.txt"}
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"sem": {"loss": 1}, "metrics": {}}, "'loss' has an error or a count, and no value"),
+        ({"sem": {"loss": -1}}, "standard error must be a number that is not negative"),
+        ({"n": {"loss": 0}}, "count of an observation"),
+        ({"profiles": {"fit": 3}}, "profile 'fit' is none"),
+        ({"profiles": [{"name": "fit"}]}, "not a row of profiles"),
+        ({"storage": [""]}, "stored thing is empty"),
+        ({"summary": {"x": object()}}, "cannot be stored exactly"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_row(experiment: ts.Experiment, more: dict[str, Any], text: str) -> None:
+    good: dict[str, Any] = {"params": {"lr": 0.5}, "metrics": {"loss": 1.0}}
+    with pytest.raises(InvalidParamsError, match="row 1: ") as error:
+        experiment.import_trials([good, {**good, **more}])
+    assert text in str(error.value)
+    assert len(experiment) == 0
