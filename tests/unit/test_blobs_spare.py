@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,32 @@ def test_who_waits_for_what_nobody_takes_gives_up(folder: str) -> None:
     assert spares.leave(folder, "a", b"1")
     spares.wait(folder, "a", 0.001)
     spares.wait(folder, "unknown", 0.001)
+
+
+@watched
+def test_many_threads_share_the_files(folder: str, tmp_path: Path) -> None:
+    """Each thread's files are taken by another one, while a file that was taken may be left again by any."""
+    spares = SpareFiles()
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def leave_and_take(number: int) -> int:
+        left = 0
+        for step in range(200):
+            name = f"{number}-{step}"
+            if spares.leave(folder, name, name.encode() * 10):
+                assert (tmp_path / name).read_bytes() == name.encode() * 10
+                taker = pool.submit(os.unlink, tmp_path / name)
+                spares.wait(folder, name, LONG_S)
+                taker.result()
+                left += 1
+        return left
+
+    try:
+        with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(3) as leavers:
+            assert sum(leavers.map(leave_and_take, range(3))) > 200
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_nothing_stays_when_they_are_given_up(folder: str, tmp_path: Path) -> None:

@@ -31,9 +31,12 @@ class SpareFiles:
     """The hidden files of one process, by folder. Safe to use from many threads, and in a forked child."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         self._lock = threading.Lock()
-        self._process = os.getpid()
         self._by_folder: dict[str, list[_Spare]] = {}
+        self._process = os.getpid()
         weakref.finalize(self, _remove, self._by_folder, self._process)
 
     def leave(self, folder: str, name: str, data: bytes) -> bool:
@@ -42,29 +45,31 @@ class SpareFiles:
         Guarantees: whoever sees the name finds the content whole. Whoever opened an earlier file of this process, and
         reads it after it was deleted, may find this content in it.
         """
+        if self._process != os.getpid():
+            self._forget()
         with self._lock:
-            if self._process != os.getpid():
-                self._forget()
             try:
                 spare = self._free(folder)
                 if spare is None:
                     return False
+                spare.skip_events()  # before it has the name: the end of the name may come at once
                 spare.become(data)
+                spare.name = name
                 os.link(spare.path, f"{folder}/{name}")
-                spare.watch()
             except FileExistsError:
                 return False
             except OSError:
                 self._drop(folder)
                 return False
-            spare.name = name
             return True
 
     def wait(self, folder: str, name: str, patience_s: float) -> None:
-        """Return when the file of this name was deleted, or after so long; at once where that cannot be told."""
+        """Return when the file of this name was deleted, or after so long."""
         with self._lock:
             spare = next((s for s in self._by_folder.get(folder, ()) if s.name == name), None)
-        if spare is None or not spare.wait(patience_s):
+        if spare is not None and spare.wait(name, patience_s):
+            return
+        if os.path.lexists(f"{folder}/{name}"):
             time.sleep(patience_s)
 
     def _free(self, folder: str) -> _Spare | None:
@@ -82,28 +87,29 @@ class SpareFiles:
             spare.remove()
 
     def _forget(self) -> None:
-        """A forked child has files of its own."""
+        """A forked child has files of its own, and locks that no thread of its parent holds."""
         inherited = [spare for spares in self._by_folder.values() for spare in spares]
-        self._process, self._by_folder = os.getpid(), {}
+        self._start()
         for spare in inherited:
-            spare.close()
-        weakref.finalize(self, _remove, self._by_folder, self._process)
+            spare.let_go()
 
 
 class _Spare:
     def __init__(self, folder: str) -> None:
         self.path = f"{folder}/.{new_ulid()}.tmp"
         self.name = ""
+        self._is_closed = False
         self._fd = os.open(self.path, _MASK, 0o666)
         self._watch = _watching(self.path)
+        self._in_use = threading.Lock()
 
-    def watch(self) -> None:
+    def skip_events(self) -> None:
         """Forget what happened to its names until now."""
         if self._watch is not None:
             try:
                 os.read(self._watch, 4096)
             except BlockingIOError:
-                pass
+                pass  # nothing did, or another thread has seen it
 
     def is_left(self) -> bool:
         """Whether it still has its second name."""
@@ -116,26 +122,37 @@ class _Spare:
             done += os.pwrite(self._fd, memoryview(data)[done:], done)
         os.ftruncate(self._fd, len(data))
 
-    def wait(self, patience_s: float) -> bool:
-        """Wait for the end of its second name; False when that cannot be watched here."""
+    def wait(self, name: str, patience_s: float) -> bool:
+        """Wait for the end of this second name; False when that cannot be watched here."""
         if self._watch is None:
             return False
         give_up_at = time.monotonic() + patience_s
         poll = select.poll()
         poll.register(self._watch, select.POLLIN)
-        while self.is_left():
+        while self.name == name:  # else it was taken, and another thread has left the file again
             left_s = give_up_at - time.monotonic()
-            if left_s <= 0 or not poll.poll(left_s * 1000):
-                break
-            os.read(self._watch, 4096)
+            with self._in_use:
+                if self._is_closed or not self.is_left():
+                    break
+                if left_s <= 0 or not poll.poll(left_s * 1000):
+                    break
+                self.skip_events()
         return True
 
     def close(self) -> None:
+        """Give the descriptors back, once nobody waits on them."""
+        with self._in_use:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Give the descriptors back."""
+        self._is_closed = True
         os.close(self._fd)
         if self._watch is not None:
             os.close(self._watch)
 
     def remove(self) -> None:
+        """Give all back, the hidden name too."""
         self.close()
         try:
             os.unlink(self.path)
