@@ -97,7 +97,7 @@ class Trial(Known, Rendered):
                 of the process.
             memory_unit: ``"B"`` by default, ``"KB"``, ``"MB"`` or ``"GB"``, each 1,024 of the one before.
 
-        Cost: two readings of the clock and of ``/proc``, some 30 microseconds.
+        Cost: two readings of the clock and of ``/proc``, some 15 microseconds.
 
         Source: AMLTK, `Trial.begin`.
         """

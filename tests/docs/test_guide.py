@@ -1,0 +1,39 @@
+"""Each page of the guide runs as it stands, from top to bottom, and prints what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
+PAGES = sorted(GUIDE.glob("*.md"))
+_BLOCK = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of text after a block of Python is what that prints."""
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text("utf-8")
+    names: dict[str, object] = {"__name__": "guide"}
+    printed = ""
+    blocks = list(_BLOCK.finditer(text))
+    assert blocks, "a page without a program"
+    for block in blocks:
+        language, body = block.groups()
+        if language == "python":
+            out = io.StringIO()
+            line = text.count("\n", 0, block.start()) + 1  # so that an error names the line of the page
+            with contextlib.redirect_stdout(out):
+                exec(compile("\n" * line + body, str(page), "exec"), names)
+            printed = out.getvalue()
+        else:
+            assert printed == body
+
+
+def test_there_are_pages() -> None:
+    assert PAGES
