@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trialstore.query.result import Result
     from trialstore.query.snapshot import Snapshot
     from trialstore.report import Report
+    from trialstore.runner.runner import Runner
     from trialstore.session import Options
     from trialstore.stats import ExperimentStats
     from trialstore.store import Store, open  # noqa: A004 - `trialstore.open` is what users write
@@ -59,6 +60,7 @@ __all__ = [
     "Real",
     "Report",
     "Result",
+    "Runner",
     "Snapshot",
     "SnapshotDiff",
     "Space",
@@ -83,6 +85,7 @@ _HOMES = {
     "Options": "trialstore.session",
     "Report": "trialstore.report",
     "Result": "trialstore.query.result",
+    "Runner": "trialstore.runner.runner",
     "Snapshot": "trialstore.query.snapshot",
     "SnapshotDiff": "trialstore.query.diff",
     "Status": "trialstore.model.status",

@@ -26,6 +26,7 @@ from trialstore.registering import register, trial_bodies, trial_body
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
 from trialstore.report import Report
+from trialstore.runner.runs import Runs
 from trialstore.stats import ExperimentStats
 from trialstore.trial import Trial
 from trialstore.upkeep import Maintained, Upkeep
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Maintained, Rendered):
+class Experiment(Maintained, Rendered, Runs):
     """A named set of trials with one parameter space and one list of metrics.
 
     `Store.create_experiment` and `Store.experiment` give one. It may be used from many threads, and pickled.

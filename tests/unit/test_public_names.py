@@ -27,6 +27,7 @@ NAMES = [
     "Real",
     "Report",
     "Result",
+    "Runner",
     "Snapshot",
     "SnapshotDiff",
     "Space",

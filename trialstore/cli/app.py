@@ -14,6 +14,7 @@ from trialstore.cli.diff import diff
 from trialstore.cli.failures import exit_codes
 from trialstore.cli.ls import ls
 from trialstore.cli.repair import repair
+from trialstore.cli.run import run
 from trialstore.cli.show import show
 from trialstore.cli.snapshot import snapshot
 from trialstore.cli.sql import sql
@@ -64,5 +65,20 @@ def _root(
     pass
 
 
-for _command in (ls, show, status, sql, snapshot, diff, compact, checkpoint, vacuum, verify, repair, demo, version):
+for _command in (
+    ls,
+    show,
+    status,
+    sql,
+    run,
+    snapshot,
+    diff,
+    compact,
+    checkpoint,
+    vacuum,
+    verify,
+    repair,
+    demo,
+    version,
+):
     app.command()(_command)

@@ -106,7 +106,7 @@ def parse_storage_options(url: str, given: list[str] | None) -> dict[str, Any] |
 _UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_duration(text: str, option: str = "--grace") -> timedelta:
     """A length of time such as ``90s``, ``30m``, ``1h30m`` or ``2d``; a bare number counts seconds.
 
     Raises:
@@ -121,10 +121,8 @@ def parse_duration(text: str) -> timedelta:
         spelled += "s"
     pieces = re.findall(r"(\d+(?:\.\d+)?)([dhms])", spelled)
     if not pieces or "".join(number + unit for number, unit in pieces) != spelled:
-        raise typer.BadParameter(
-            f"{text!r} is not a length of time, such as 90s, 30m, 1h30m or 2d", param_hint="--grace"
-        )
+        raise typer.BadParameter(f"{text!r} is not a length of time, such as 90s, 30m, 1h30m or 2d", param_hint=option)
     try:
         return timedelta(seconds=sum(float(number) * _UNITS_S[unit] for number, unit in pieces))
     except OverflowError:
-        raise typer.BadParameter(f"{text!r} is too long", param_hint="--grace") from None
+        raise typer.BadParameter(f"{text!r} is too long", param_hint=option) from None

@@ -1,0 +1,1 @@
+"""Running trials: on worker processes by default, on any `concurrent.futures.Executor` when given one."""
