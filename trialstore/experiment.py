@@ -20,7 +20,7 @@ from trialstore.model.errors import (
 from trialstore.model.identity import check_name
 from trialstore.model.metric import Metric
 from trialstore.model.space import Space
-from trialstore.model.status import BROKEN, Status
+from trialstore.model.status import Status
 from trialstore.past import AsOf, experiment_as_of
 from trialstore.registering import register, trial_bodies, trial_body
 from trialstore.render.page import Page
@@ -433,17 +433,6 @@ class Experiment(Maintained, Rendered, Runs):
         """Trials by status; needs no table to be read."""
         with self._ledger.journal.view() as state:
             return {status: count for status, count in sorted(state.counts.items()) if count}
-
-    @property
-    def is_done(self) -> bool:
-        """Whether `max_trials` trials have succeeded."""
-        return self.max_trials is not None and self.counts.get(Status.SUCCEEDED, 0) >= self.max_trials
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether `max_broken` trials have crashed, failed or timed out."""
-        counts = self.counts
-        return self.max_broken is not None and sum(counts.get(s, 0) for s in BROKEN) >= self.max_broken
 
     # Documents and maintenance
 

@@ -88,7 +88,8 @@ def run(
 
 
 def _print(done: RunResult, best: dict[str, object] | None) -> None:
-    from trialstore.cli.render import output, printable
+    from trialstore.cli.console import output
+    from trialstore.render.table import plain_text
 
     counts = ", ".join(f"{count} {status.value.lower()}" for status, count in done.counts.items())
     console = output()
@@ -98,4 +99,4 @@ def _print(done: RunResult, best: dict[str, object] | None) -> None:
     if done.stopped is not None:
         console.print(f"ended early: {done.stopped}")
     if best is not None:
-        console.print(printable(f"best so far: trial {best['trial']}, {best['metrics']}"))
+        console.print(plain_text(f"best so far: trial {best['trial']}, {best['metrics']}"))

@@ -10,7 +10,7 @@ from trialstore.ledger import Ledger
 from trialstore.model.errors import UsageError
 from trialstore.model.metric import Metric
 from trialstore.model.space import Space
-from trialstore.model.status import Status
+from trialstore.model.status import BROKEN, Status
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -35,14 +35,25 @@ class Runs:
         raise NotImplementedError
 
     @property
-    def is_broken(self) -> bool:
-        """Whether too many trials broke."""
+    def max_broken(self) -> int | None:
+        """How many may break."""
         raise NotImplementedError
 
     @property
     def max_trials(self) -> int | None:
         """How many trials shall succeed."""
         raise NotImplementedError
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `max_trials` trials have succeeded."""
+        return self.max_trials is not None and self.counts.get(Status.SUCCEEDED, 0) >= self.max_trials
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether `max_broken` trials have crashed, failed or timed out."""
+        counts = self.counts
+        return self.max_broken is not None and sum(counts.get(s, 0) for s in BROKEN) >= self.max_broken
 
     def run(
         self,
