@@ -18,7 +18,8 @@ import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import trialstore as ts
-from tests.stateful.expected import CLAIMABLE, NOON, Expected, RefusedError, View, comparable
+from tests.stateful.expected import CLAIMABLE, FINAL, NOON, Expected, RefusedError, View, comparable
+from trialstore.query.snapshot import Snapshot
 from trialstore.testing import Place
 
 __all__ = ["StoreMachine"]
@@ -32,6 +33,7 @@ COLUMNS = {
     "artifacts": ("trial", "attempt", "name", "size_bytes", "sha256"),
 }
 WAYS = ("success", "fail", "crashed", "prune", "cancel", "timed_out")
+DEEDS = ("annotate", "delete", "telemetry", "finish", "flush", "compact", "compact at once")
 LONG_S = 86400.0  # no heartbeat and no linger falls due while a test runs
 
 who = st.integers(0, 9)
@@ -75,7 +77,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.expected = Expected()
         self.actors: list[Actor] = []
         self.stopped: list[Actor] = []
-        self.past: list[tuple[int, View]] = []
+        self.past: list[tuple[Snapshot, View]] = []
         self.opened = 0
         store = self._open_store()
         store.create_experiment("tune", metrics=[ts.Metric("loss")])
@@ -162,6 +164,16 @@ class StoreMachine(RuleBasedStateMachine):
         held.trial.update_telemetry(held.trial.status, NOON, samples)
         for n, second in enumerate(seconds):
             self.expected.sample(actor.session, held.trial.number, held.trial.attempt, second, "x", value + n)
+
+    @rule(index=who, which=who, ways=st.lists(st.booleans(), min_size=2, max_size=4), commit=st.booleans())
+    def telemetry_again(self, index: int, which: int, ways: list[bool], commit: bool) -> None:
+        """The same sample by several ways, in one commit or in one each; then whoever comes next commits the rest."""
+        for value, frame in enumerate(ways):
+            self.telemetry(index, which, [6, value], value * 10, frame)
+            if commit:
+                actor, _ = self._held(index, which)
+                self.expected.commit(actor.session)
+                actor.experiment.set_document("pushed", value)
 
     @rule(index=who, which=who, name=st.sampled_from(["a.bin", "folder/b"]), data=st.binary(max_size=8))
     def store(self, index: int, which: int, name: str, data: bytes) -> None:
@@ -364,6 +376,43 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             actor.experiment.compact()
 
+    @rule(index=who, other=who, which=who, flushes=st.booleans(), deed=st.sampled_from(DEEDS))
+    def maintain_beside(self, index: int, other: int, which: int, flushes: bool, deed: str) -> None:
+        """Another session does something after a flush or a compaction has looked, and before it commits."""
+        if len(self.actors) < 2:
+            self._join(self._open_store())
+        slow = self._actor(index)
+        others = [number for number, actor in enumerate(self.actors) if actor is not slow]
+        quick = others[other % len(others)]
+        final = self.expected.numbers(FINAL)
+        number = final[which % len(final)] if final else which
+        deeds: dict[str, Callable[[], None]] = {
+            "annotate": lambda: self.annotate(quick, number, "note", which),
+            "delete": lambda: self.delete_artifacts(quick, number),
+            "telemetry": lambda: self.telemetry_again(quick, which, [True, False], commit=True),
+            "finish": lambda: self.finish(quick, which, "success", 0.25, log=True),
+            "flush": lambda: self.flush(quick),
+            "compact": lambda: self.compact(quick, at_once=False),
+            "compact at once": lambda: self.compact(quick, at_once=True),
+        }
+        self.expected.commit(slow.session)
+        ledger = slow.experiment._ledger
+        ledger.journal = Interposed(ledger.journal, ("flush",) if flushes else ("replace",), deeds[deed])  # type: ignore[assignment]
+        try:
+            if flushes:
+                slow.experiment.flush()
+            else:
+                slow.experiment.compact()
+        finally:
+            ledger.journal = ledger.journal._journal  # type: ignore[attr-defined]
+
+    @rule(index=who, grace=st.sampled_from([timedelta(0), timedelta(days=1)]))
+    def vacuum(self, index: int, grace: timedelta) -> None:
+        actor = self._actor(index)
+        self.expected.commit(actor.session)
+        assert actor.experiment.vacuum(grace=grace, dry_run=True) is not None
+        actor.experiment.vacuum(grace=grace)
+
     @rule(index=who)
     def checkpoint(self, index: int) -> None:
         self._actor(index).experiment._ledger.journal.checkpoint()
@@ -374,15 +423,18 @@ class StoreMachine(RuleBasedStateMachine):
     def remember(self, index: int) -> None:
         actor = self._actor(index)
         self.expected.commit(actor.session)
-        snapshot = actor.experiment.snapshot()
-        self.past.append((snapshot.experiments[0].seq, self.expected.snapshot()))
+        self.past.append((actor.experiment.snapshot(), self.expected.snapshot()))
 
     @precondition(lambda self: self.past)
-    @rule(index=who, which=who)
-    def look_back(self, index: int, which: int) -> None:
-        seq, view = self.past[which % len(self.past)]
-        snapshot = self._actor(index).experiment.snapshot(as_of=seq)
+    @rule(index=who, which=who, way=st.sampled_from(["number", "id", "kept"]))
+    def look_back(self, index: int, which: int, way: str) -> None:
+        """At what was, from its commits again, or through the snapshot that was kept."""
+        kept, view = self.past[which % len(self.past)]
+        as_of = kept.id if way == "id" else kept.experiments[0].seq
+        snapshot = kept if way == "kept" else self._actor(index).experiment.snapshot(as_of=as_of)
         assert by_frames(snapshot) == view
+        if way == "kept":
+            assert by_sql(snapshot) == view
 
     @rule(index=who)
     def look(self, index: int) -> None:
@@ -401,10 +453,26 @@ class StoreMachine(RuleBasedStateMachine):
             return
         with self.place.open(mode="r") as reader:  # sees what was committed, and not what others have in memory
             check(reader["tune"], self.expected)
-            seqs = [(seq, by_frames(reader["tune"].snapshot(as_of=seq)) == view) for seq, view in self.past]
-            assert all(same for _, same in seqs), seqs
+            seqs = [(kept.experiments[0].seq, view) for kept, view in self.past]
+            same = [(seq, by_frames(reader["tune"].snapshot(as_of=seq)) == view) for seq, view in seqs]
+            assert all(is_same for _, is_same in same), same
         for actor in self.actors + self.stopped:
             actor.store.close()
+
+
+class Interposed:
+    """A session's journal on which something happens right before the first command of some kinds."""
+
+    def __init__(self, journal: Any, kinds: tuple[str, ...], deed: Callable[[], None]) -> None:
+        self._journal, self._kinds, self._deeds = journal, kinds, [deed]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def execute(self, *drafts: Any) -> Any:
+        if self._deeds and drafts[0].kind in self._kinds:
+            self._deeds.pop()()
+        return self._journal.execute(*drafts)
 
 
 FINAL_OF_WAY = ("SUCCEEDED", "FAILED", "CRASHED", "PRUNED", "CANCELED", "TIMED_OUT")
