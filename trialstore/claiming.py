@@ -36,6 +36,8 @@ class Claims:
         trial = self._claim()
         if trial is None and time.monotonic() >= self._next_idle_look and self.fix_lost():
             trial = self._claim()
+        if trial is None:
+            self._ledger.maintain(0)  # a worker that only asks for work makes commits as well
         return trial
 
     def lost(self) -> list[TrialRecord]:

@@ -25,7 +25,6 @@ from trialstore.model.errors import (
     StaleRevisionError,
     TransitionError,
     TrialNotFoundError,
-    TrialStoreError,
 )
 from trialstore.model.part import Part
 from trialstore.model.ranges import in_ranges
@@ -79,6 +78,7 @@ class Ledger:
         self.buffer = RowBuffer(blobs, self.key)
         weakref.finalize(self, _commit_rest, self.buffer, self.journal)
         self._live: tuple[int, dict[str, pa.Table]] | None = None
+        self._flush_is_due = False
 
     @property
     def stored(self) -> StoredJournal[ExperimentState]:
@@ -145,29 +145,42 @@ class Ledger:
         self.maintain(0)
 
     def maintain(self, finished_live: int) -> None:
-        """Move finished trials into parts when their number is round, and merge parts when many were written.
+        """See that the store is looked after, in the background, when it is on this process to do so.
 
         Whoever makes a number round does it for all; two that do it at once do no harm.
+
+        Args:
+            finished_live: How many finished trials are in the journal's state, for who has just finished one; else 0.
         """
         if not self.session.options.maintenance:
             return
-        due = finished_live > 0 and finished_live % FLUSH_TRIALS == 0
-        if not due and finished_live > 0 and finished_live % ROWS_CHECK == 0:
-            with self.journal.view(refresh=False) as state:
-                due = any(len(log.rows) >= FLUSH_ROWS for log in state.manifest.rows.values())
-        if not due and self.buffer.parts_written < TIDY_PARTS:
-            return
+        if finished_live > 0:
+            if finished_live % FLUSH_TRIALS == 0:
+                self._flush_is_due = True
+            elif finished_live % ROWS_CHECK == 0:
+                with self.journal.view(refresh=False) as state:
+                    self._flush_is_due |= any(len(log.rows) >= FLUSH_ROWS for log in state.manifest.rows.values())
+        if self._flush_is_due or self.buffer.parts_written >= TIDY_PARTS or self.journal.round_is_due:
+            self.session.later(self.key, self._look_after)
+
+    def _look_after(self) -> None:
+        """Move finished trials into parts, merge small parts, and do a round of maintenance, where they are due."""
         from trialstore.maintenance.compact import tidy
         from trialstore.maintenance.flush import flush
 
-        try:
-            if due:
-                flush(self.blobs, self.key, self.journal)
-            self.buffer.parts_written = 0
-            tidy(self.blobs, self.key, self.journal, timedelta(seconds=self.session.retention_s))
-        except TrialStoreError as error:
-            # What the caller asked for is done and durable; a later call does this again.
-            _log.warning("maintenance failed, will try again: %s", error)
+        flush_is_due, self._flush_is_due = self._flush_is_due, False
+        round_is_due = self.journal.take_round()
+        self.buffer.parts_written = 0
+        if flush_is_due:
+            flush(self.blobs, self.key, self.journal)
+        tidy(self.blobs, self.key, self.journal, timedelta(seconds=self.session.retention_s))
+        if round_is_due:
+            from trialstore.maintenance.round import Round
+
+            run = Round(self.blobs, self.session.retention_s)
+            run.experiment(self.key, self.stored, self.journal)
+            catalog = StoredJournal(self.blobs, "catalog", Catalog, self.session.retention_s)
+            run.catalog(catalog, catalog_of(self.session))
 
     def revive(self, number: int) -> None:
         """Bring a finished trial back from its part into the journal's state, so that it can be changed."""

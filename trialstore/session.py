@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.reading import ReadingBlobs
 from trialstore.blobs.resolve import BlobsSpec
+from trialstore.chores import Chores
 from trialstore.journal.retention import RETENTION_S
 from trialstore.journal.session import SessionId
 from trialstore.model.errors import BlobNotFoundError, ReadOnlyError, TrialStoreError
@@ -44,8 +45,10 @@ class Options(BaseModel):
         lease_s: Seconds after a worker's last heartbeat at which its trials count as lost. A heartbeat is written
             five times a lease.
         linger_s: Longest time in seconds that a report waits in memory before it is committed.
-        maintenance: Whether finished trials are moved into Parquet parts on the way, by the process
-            that finishes a round number of them.
+        maintenance: Whether this process looks after the store in the background: whoever finishes a round number of
+            trials moves them into Parquet parts and merges small ones, and whoever makes a round number of commits
+            deletes history that is older than the retention, and garbage. Bounded, and never waited for, except when
+            the store is closed, ten seconds at the most.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -133,6 +136,7 @@ class Session:
         options: How this process uses the store.
         retention_s: How long the store keeps history; every process must know the same.
         store: The store's id.
+        chores: What is done in the background, unless this is a forked child that has not done anything yet.
         id: Under which the journal knows it.
         worker: Host and process, for people to read.
     """
@@ -163,6 +167,7 @@ class Session:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self.chores = Chores()
         self._process = os.getpid()
 
     def enter_process(self) -> None:
@@ -219,9 +224,15 @@ class Session:
             self._lingering.add(buffer)
         self._start()
 
-    def close(self) -> None:
-        """Stop the thread and remove the heartbeats."""
+    def later(self, name: str, chore: Callable[[], None]) -> None:
+        """Do something in the background; see `trialstore.chores`."""
         self.enter_process()
+        self.chores.add(name, chore)
+
+    def close(self) -> None:
+        """Stop the threads and remove the heartbeats."""
+        self.enter_process()
+        self.chores.rest()
         self._closed = True
         self._wake.set()
         thread = self._thread

@@ -53,7 +53,9 @@ def settings(chance: random.Random) -> dict[str, Any]:
         "maintenance:PART_ROWS": dict.fromkeys(
             ("trials", "metrics", "telemetry", "status", "artifacts"), chance.choice([8, 1 << 20])
         ),
-        "maintenance:_SESSION_MEMORY": chance.choice([timedelta(minutes=15), GRACE]),
+        "maintenance:SESSION_MEMORY": chance.choice([timedelta(minutes=15), GRACE]),
+        "journal:ROUND_EVERY": chance.choice([5, 256]),
+        "maintenance:MOST_COMMITS": chance.choice([3, 4096]),
     }
 
 
@@ -124,6 +126,9 @@ def finish(world: World, stormy: bool) -> None:
         while (trial := experiment.reserve_trial()) is not None:
             trial.success(loss=world.mark())
         experiment.flush()
+        session = program.store._session
+        session.options = session.options.model_copy(update={"maintenance": False})
+        session.chores.rest()
         look(experiment)
         program.store.close()
 

@@ -299,9 +299,12 @@ class Thread:
     def join(self, timeout: float | None = None) -> None:
         task = self._task
         if task is not None and not task.done:
-            assert self._scheduler.current is not None
-            task.joiners.append(self._scheduler.current)
+            waiting = self._scheduler.current
+            assert waiting is not None
+            task.joiners.append(waiting)
             self._scheduler.block(timeout)
+            if waiting in task.joiners:  # it waited long enough, and must not be woken for this any more
+                task.joiners.remove(waiting)
 
 
 class Pool:

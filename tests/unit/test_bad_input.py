@@ -614,6 +614,7 @@ def test_a_disk_that_is_full_when_rows_are_tidied_up(
         blobs.faults.set("write", *["full"] * (9 if number < 2 else 0))
         blobs.faults.set("create", None, *["full"] * (9 if number < 2 else 0))
         trial.success(loss=number)
+        store._session.chores.rest()
         blobs.faults.plan.clear()
     assert experiment.counts == {ts.Status.SUCCEEDED: 3}
     assert experiment.history().collect().height == 3

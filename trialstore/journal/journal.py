@@ -274,6 +274,16 @@ class Journal(Generic[MachineT]):
                 _tell_refusals(entry)
         tidy(self._replica.checkpoint_if_due)
 
+    @property
+    def round_is_due(self) -> bool:
+        """Whether it is on this process to do a round of maintenance."""
+        return self._replica.round_is_due
+
+    def take_round(self) -> bool:
+        """What `round_is_due` says, which then is no longer so."""
+        is_due, self._replica.round_is_due = self._replica.round_is_due, False
+        return is_due
+
     def checkpoint(self) -> str:
         """Write a checkpoint of the present state; returns its blob's key."""
         with self.view():

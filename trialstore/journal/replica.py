@@ -22,6 +22,9 @@ from trialstore.model.errors import (
 __all__ = ["Replica"]
 
 CHECKPOINT_EVERY = 1024
+ROUND_EVERY = 256
+"""Whoever commits a multiple of this does a round of maintenance."""
+
 _LOOKS = 10
 _SERVED_S = 1.0
 
@@ -34,6 +37,7 @@ class Replica(Generic[MachineT]):
     Attributes:
         log: Where commits are.
         crowd: About how many sessions a commit carries lately.
+        round_is_due: Whether this process committed a round sequence number; who does the round resets it.
         served_until: Until when another process is expected to commit what is posted, by the monotonic clock.
 
     Args:
@@ -63,6 +67,7 @@ class Replica(Generic[MachineT]):
         self._base: tuple[int, int] | None = None
         self._drops = 0
         self._was_serving = False
+        self.round_is_due = False
 
     @property
     def is_loaded(self) -> bool:
@@ -223,6 +228,8 @@ class Replica(Generic[MachineT]):
     def checkpoint_if_due(self) -> None:
         """Write a checkpoint when the sequence number is round; the larger the state, the rounder it must be."""
         machine = self.state()
+        if not (machine.seq + 1) % ROUND_EVERY:
+            self.round_is_due = True
         if (machine.seq + 1) % CHECKPOINT_EVERY:
             return
         step = CHECKPOINT_EVERY

@@ -21,10 +21,12 @@ from trialstore.tables.live import packed_rows_table
 from trialstore.tables.parts import merge_parts
 from trialstore.tables.series import rows_extent
 
-__all__ = ["READERS_GRACE", "Compaction", "compact", "delete_retired", "tidy"]
+__all__ = ["READERS_GRACE", "SESSION_MEMORY", "Compaction", "compact", "delete_retired", "tidy"]
 
 PART_ROWS = {"trials": 1 << 20, "metrics": 1 << 22, "telemetry": 1 << 22, "status": 1 << 22, "artifacts": 1 << 20}
-_SESSION_MEMORY = timedelta(days=7)
+SESSION_MEMORY = timedelta(days=7)
+"""After so long a silence a session is forgotten."""
+
 READERS_GRACE = timedelta(hours=1)
 """So long the file of a replaced part is kept in any case for those who are reading it."""
 
@@ -77,7 +79,7 @@ def compact(
         _merge(blobs, key, journal, table, _all_small)
     deleted = delete_retired(blobs, key, journal, grace)
     now = parse_time(now_text())
-    journal.execute(Draft("retire_sessions", {"before": format_time(now - _SESSION_MEMORY)}))
+    journal.execute(Draft("retire_sessions", {"before": format_time(now - SESSION_MEMORY)}))
     journal.checkpoint()
     with journal.view(refresh=False) as state:
         return Compaction(flushed, before, len(state.manifest.parts), deleted)

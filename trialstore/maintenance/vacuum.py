@@ -31,6 +31,10 @@ _LEASES = 2
 _AT_ONCE = 256
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Vacuum:
     """One run.
@@ -51,6 +55,8 @@ class Vacuum:
         dry_run: Whether nothing is deleted, and nothing written.
         tell: Told what is looked at next.
         found: What was deleted, or would be.
+        most: So many files of a kind are deleted at the most; the others another time.
+        stop: Asked between two steps whether to leave the rest for another time.
     """
 
     blobs: Blobs
@@ -60,17 +66,26 @@ class Vacuum:
     dry_run: bool
     tell: Callable[[str], None]
     found: list[Waste]
+    most: int | None = None
+    stop: Callable[[], bool] = _never
 
     def experiment(self, key: str, stored: StoredJournal[ExperimentState], journal: Journal[ExperimentState]) -> None:
         """Clean up one experiment."""
-        self.tell("parts")
-        self._retired_parts(key, journal)
-        self._unannounced_parts(key, journal)
-        self.tell("artifacts")
-        self._artifacts(key, journal)
-        self.tell("journal")
-        self._leases(key, journal)
+        self.garbage(key, journal)
         self.journal(stored)
+
+    def garbage(self, key: str, journal: Journal[ExperimentState]) -> None:
+        """Clean up the parts, artifacts and leases of one experiment."""
+        for what, step in (
+            ("parts", self._retired_parts),
+            ("parts", self._unannounced_parts),
+            ("artifacts", self._artifacts),
+            ("leases", self._leases),
+        ):
+            if self.stop():
+                return
+            self.tell(what)
+            step(key, journal)
 
     def store(self, catalog: Journal[Catalog]) -> None:
         """Clean up what belongs to no experiment, or to one that was dropped."""
@@ -79,8 +94,10 @@ class Vacuum:
             live = {entry.key for entry in state.experiments.values()}
             dropped = {key: at for key, at in state.dropped.items() if key not in live}
         before = self._history_ends()
+        # In the background what was dropped long ago is not looked at again each time: earlier runs have deleted it.
+        after = "" if self.most is None else format_time(self.now - 4 * max(self.history, READERS_GRACE))
         for key, at in dropped.items():
-            if at <= before:
+            if after <= at <= before and not self.stop():
                 for folder in _FOLDERS:
                     infos = list(self.blobs.list(f"{folder}/experiment={key}/"))
                     self._delete(infos, f"its experiment was dropped at {at}")
@@ -88,13 +105,13 @@ class Vacuum:
         self._delete(self._old(self.blobs.list(PROBES), IN_WORK), "left by a probe that was killed")
         temporary = self._old(leftovers(self.blobs), IN_WORK)
         self.found += [Waste.of(info, "temporary file of a writer that was killed") for info in temporary]
-        if not self.dry_run:
+        if temporary and not self.dry_run:
             delete_leftovers(self.blobs, [info.key for info in temporary])
 
     def journal(self, stored: StoredJournal[Any]) -> None:
         """Clean up a journal: its inbox, its checkpoints, and the commits that checkpoints make up for."""
-        inbox = self._old(self.blobs.list(f"inbox/{stored.name}/"), IN_WORK)
-        self._delete(inbox, "commands that nobody waits for any more")
+        self.tell("journal")
+        self.posted(stored)
         commits, start = stored.expired(self.now)
         days = stored.retention_s / 86400
         self._delete(commits, f"two checkpoints from {start} on have been there for {days:g} days")
@@ -103,10 +120,16 @@ class Vacuum:
         infos = [info for info in self.blobs.list(f"checkpoints/{stored.name}/") if info.key in gone]
         self._delete(infos, "newer and older checkpoints make up for it")
 
+    def posted(self, stored: StoredJournal[Any]) -> None:
+        """Clean up the inbox of a journal."""
+        inbox = self._old(self.blobs.list(f"inbox/{stored.name}/"), IN_WORK)
+        self._delete(inbox, "commands that nobody waits for any more")
+
     def _retired_parts(self, key: str, journal: Journal[ExperimentState]) -> None:
         before = self._history_ends()
         with journal.view() as state:
             retired = {part: table for part, (table, at) in state.manifest.retired.items() if at <= before}
+        retired = dict(sorted(retired.items())[: self.most])
         infos = []
         for part, table in retired.items():
             info = self.blobs.info(f"{table}/experiment={key}/{part}.parquet")
@@ -117,7 +140,7 @@ class Vacuum:
             journal.execute(Draft("forget", {"parts": sorted(retired)}))
 
     def _unannounced_parts(self, key: str, journal: Journal[ExperimentState]) -> None:
-        infos = unannounced(self.blobs, key, journal, self.now - max(self.grace, IN_WORK))
+        infos = unannounced(self.blobs, key, journal, self.now - max(self.grace, IN_WORK))[: self.most]
         if infos and not self.dry_run:
             infos = disown(journal, infos)
         self._delete(infos, "written more than the grace ago and never announced")
@@ -146,6 +169,7 @@ class Vacuum:
         fresh = sorted(old - named - retired.keys())
         due = {path: at for path, at in sorted(retired.items()) if at <= before and path not in named}
         due = {path: at for path, at in due.items() if path in old or path not in infos}
+        due = dict(list(due.items())[: self.most])
         if self.dry_run:
             self._delete([infos[path] for path in due if path in infos], _UNNAMED)
             return
@@ -185,6 +209,7 @@ class Vacuum:
         return [info for info in infos if self.now - info.modified_at >= age]
 
     def _delete(self, infos: list[BlobInfo], reason: str) -> None:
+        infos = infos[: self.most]
         self.found += [Waste.of(info, reason) for info in infos]
         if not self.dry_run:
             # From the oldest, a few at a time: a journal that is deleted halfway has lost its beginning, and no middle.
@@ -193,7 +218,7 @@ class Vacuum:
 
 
 _UNNAMED = "no artifact has named these bytes since an earlier vacuum"
-_FOLDERS = (*TABLES, "leases", "inbox", "checkpoints", "journal")
+_FOLDERS = (*TABLES, "leases", "upkeep", "inbox", "checkpoints", "journal")
 
 
 def _named_in_parts(blobs: Blobs, key: str, parts: list[Part], removed: set[str]) -> set[str]:
