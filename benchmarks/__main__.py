@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import artifact, contention, crowd, footprint, life_cycle, reading, telemetry
+from benchmarks import artifact, contention, crowd, footprint, life_cycle, reading, reports, telemetry
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.disk import disk, flush_ms
 from benchmarks.figure import Figure
@@ -28,6 +28,8 @@ FIGURES: dict[str, Callable[[Bench], list[Figure]]] = {
     "five-best": reading.five_best,
     "cold": reading.cold,
     "memory": footprint.memory,
+    "reports": reports.reports,
+    "measuring": reports.measuring,
     "artifact": artifact.artifact,
     "import": footprint.start,
 }

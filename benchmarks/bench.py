@@ -34,6 +34,9 @@ class Sizes:
         history: Finished trials of the large experiment.
         workers: Workers on a simulated bucket.
         worker_cycles: Trials of each of them.
+        reports: Reports of which a frame is made.
+        peer_reports: The same for a peer that takes long for each.
+        blocks: Blocks that are measured in a round.
         artifact_mib: Mebibytes of a large artifact.
     """
 
@@ -49,6 +52,9 @@ class Sizes:
     history: int
     workers: int
     worker_cycles: int
+    reports: int
+    peer_reports: int
+    blocks: int
     artifact_mib: int
 
 
@@ -65,6 +71,9 @@ FULL = Sizes(
     history=1_000_000,
     workers=64,
     worker_cycles=20,
+    reports=20_000,
+    peer_reports=400,
+    blocks=2_000,
     artifact_mib=1024,
 )
 QUICK = Sizes(
@@ -80,6 +89,9 @@ QUICK = Sizes(
     history=2_000,
     workers=4,
     worker_cycles=2,
+    reports=50,
+    peer_reports=5,
+    blocks=20,
     artifact_mib=24,
 )
 

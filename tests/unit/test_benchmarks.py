@@ -63,6 +63,14 @@ def test_every_figure_without_another_store_as_peer_is_measured(tmp_path):
         assert word in shown
 
 
+@pytest.mark.skipif(importlib.util.find_spec("amltk") is None, reason="the dependency group bench brings amltk")
+def test_figures_beside_amltk_are_measured(tmp_path):
+    figures, shown = measure(tmp_path, "reports", "measuring")
+    check(figures)
+    assert [figure["target"] and figure["target"]["limit"] for figure in figures] == [100, None, 1.0, 1.0, None]
+    assert "AMLTK" in shown
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="the dependency group bench brings optuna")
 def test_figures_beside_optuna_are_measured(tmp_path):
     figures, shown = measure(tmp_path, "life-cycle", "bulk")
