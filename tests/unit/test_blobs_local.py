@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import pytest
 from tests.support.named_files import NamedFileBlobs
 from trialstore.blobs import barrier, local, staging
 from trialstore.blobs.local import LocalBlobs
+from trialstore.blobs.spread import spread
 from trialstore.model.errors import (
     AccessDeniedError,
     OutcomeUnknownError,
@@ -333,6 +336,7 @@ import io, sys, time
 sys.path.insert(0, {tests!r})
 from tests.support.named_files import NamedFileBlobs
 from trialstore.blobs.local import LocalBlobs
+from trialstore.blobs.spread import spread
 
 class Endless(io.BytesIO):
     def read(self, size=-1):
@@ -397,3 +401,31 @@ class TestGuard:
             env={**os.environ, "PYTHONPATH": str(Path(local.__file__).parents[2])},
         )
         assert done.stdout == "True\n"
+
+
+class TestSpread:
+    """Folders below the top ones are placed for themselves, where the file system takes the hint."""
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this system has no such hint")
+    def test_a_top_folder_has_the_hint_and_the_root_and_others_do_not(self, tmp_path: Path) -> None:
+        (tmp_path / "probe").mkdir()
+        spread(str(tmp_path / "probe"))
+        if not _has_hint(tmp_path / "probe"):
+            pytest.skip("this file system has no such hint")
+        LocalBlobs(str(tmp_path / "store")).create("journal/experiment=a/1", b"1")
+        hinted = [path.name for path in (tmp_path / "store").rglob("*") if path.is_dir() and _has_hint(path)]
+        assert hinted == ["journal"]
+
+    def test_a_refusal_is_no_error(self, tmp_path: Path) -> None:
+        spread(str(tmp_path / "missing"))
+        spread("/proc/self")
+
+
+def _has_hint(folder: Path) -> bool:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        return bool(struct.unpack_from("=I", fcntl.ioctl(fd, 0x80086601, bytes(8)))[0] & 0x20000)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from trialstore.blobs.links import Straight
+from trialstore.blobs.spread import spread
 from trialstore.blobs.staging import sync_folder
 
 __all__ = ["Folders"]
@@ -38,13 +39,22 @@ class Folders:
             self._straight.check(folder)
         except FileNotFoundError:
             pass
-        os.makedirs(folder, exist_ok=True)
+        self._make(folder)
         self._straight.check(folder)
         if len(self._settled) >= _REMEMBERED:
             self._settled.clear()
         if self._durable:
             self._sync_names(folder)
         self._settled.add(folder)
+
+    def _make(self, folder: str) -> None:
+        """Make the folder and its parents; the folders in one that stands below the root are placed apart."""
+        below = folder[len(self._root) :].strip("/")
+        top = os.path.join(self._root, below.partition("/")[0])
+        if below and not os.path.isdir(top):
+            os.makedirs(top, exist_ok=True)
+            spread(top)
+        os.makedirs(folder, exist_ok=True)
 
     def forget(self) -> None:
         """Believe in no folder any more: one was found missing."""

@@ -268,8 +268,8 @@ class LocalBlobs:
 
     def _walk(self, folder: str, prefix: str) -> Iterator[BlobInfo]:
         try:
-            self._straight.check(folder.rstrip("/"))
             with os.scandir(folder) as entries:
+                self._straight.check(folder.rstrip("/"))
                 found = [(_sort_name(entry), entry) for entry in entries if not entry.name.startswith(".")]
         except _ABSENT:
             return
