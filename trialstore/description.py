@@ -20,12 +20,13 @@ from trialstore.model.errors import (
     UsageError,
 )
 from trialstore.model.identity import new_ulid
-from trialstore.model.times import now_text, parse_time
+from trialstore.model.times import format_time, now_text, parse_time
 
 __all__ = ["MARKER", "describe", "retention_s"]
 
 MARKER = "trialstore.json"
 _SHORTEST_RETENTION_S = 60.0
+_LONGEST_RETENTION_S = 100 * 366 * 86400.0
 
 
 def describe(blobs: Blobs, *, writable: bool, retention: timedelta | None) -> dict[str, Any]:
@@ -41,9 +42,13 @@ def describe(blobs: Blobs, *, writable: bool, retention: timedelta | None) -> di
         data = _create(blobs, writable, retention)
     try:
         body: dict[str, Any] = from_json(data)
-        version = int(body["format"])
+        version = body["format"]
+        if type(version) is not int or version < 1:
+            raise ValueError("no version of a format")
         if version <= FORMAT:
-            parse_time(body["created_at"]), str(body["store"])
+            format_time(parse_time(body["created_at"]))
+            if type(body["store"]) is not str:
+                raise TypeError("no identifier of a store")
     except (ValueError, KeyError, TypeError):
         raise DamagedError("store's description cannot be read", blob=MARKER, url=blobs.url) from None
     if version > FORMAT:
@@ -60,7 +65,7 @@ def describe(blobs: Blobs, *, writable: bool, retention: timedelta | None) -> di
 def retention_s(about: Mapping[str, Any]) -> float:
     """How long the store keeps history."""
     seconds = about.get("retention_s", RETENTION_S)
-    if not isinstance(seconds, int | float) or not seconds >= _SHORTEST_RETENTION_S:
+    if not isinstance(seconds, int | float) or not _SHORTEST_RETENTION_S <= seconds <= _LONGEST_RETENTION_S:
         raise DamagedError("store's description names no length of time for its retention", blob=MARKER, found=seconds)
     return float(seconds)
 

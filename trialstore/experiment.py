@@ -12,6 +12,7 @@ from trialstore.imports import import_trials
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.model.codec import pack_dict, unpack
+from trialstore.model.damage import as_damage
 from trialstore.model.errors import (
     TrialNotFoundError,
     UsageError,
@@ -58,8 +59,9 @@ class Experiment(Maintained, Rendered, Runs):
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         config = ledger.entry.config
-        self.declared_metrics = tuple(Metric.from_json(body) for body in config["metrics"])
-        self.space = Space.from_json(config["space"])
+        with as_damage("the experiment's configuration", experiment=ledger.entry.name, url=ledger.blobs.url):
+            self.declared_metrics = tuple(Metric.from_json(body) for body in config["metrics"])
+            self.space = Space.from_json(config["space"])
         self._claims = Claims(ledger, self.declared_metrics)
 
     @property
@@ -256,7 +258,9 @@ class Experiment(Maintained, Rendered, Runs):
             TrialNotFoundError: there is none.
         """
         if isinstance(number, str):
-            found = self.history().filter(_column("id") == number).select("trial").head(1).collect()
+            from trialstore.query.collect import collected
+
+            found = collected(self.history().filter(_column("id") == number).select("trial").head(1))
             if found.is_empty():
                 raise TrialNotFoundError("experiment has no trial of this id", experiment=self.name, id=number)
             number = int(found.item())
@@ -305,7 +309,9 @@ class Experiment(Maintained, Rendered, Runs):
         For analysis of many, `history` is much faster.
         """
         stored: dict[int, set[str]] = {}
-        for number, name in self.artifacts().select("trial", "name").collect().iter_rows():
+        from trialstore.query.collect import collected
+
+        for number, name in collected(self.artifacts().select("trial", "name")).iter_rows():
             stored.setdefault(number, set()).add(name)
         for trial in self.trials(status):
             if trial.status.is_final:
@@ -396,15 +402,16 @@ class Experiment(Maintained, Rendered, Runs):
         with self._ledger.journal.view() as state:
             if not state.counts.get(Status.SUCCEEDED):
                 return None
+        from trialstore.query.collect import collected
+
         value = _column("metrics").struct.field(chosen.name)
-        ranked = (
+        ranked = collected(
             self.history()
             .filter(_column("status") == Status.SUCCEEDED.value)
             .select("trial", value.cast(float).alias("value"))
             .filter(_column("value").is_not_null() & _column("value").is_not_nan())
             .sort("value", "trial", descending=[not chosen.minimize, False])
             .head(1)
-            .collect()
         )
         return None if ranked.is_empty() else (int(ranked["trial"][0]), float(ranked["value"][0]))
 

@@ -99,16 +99,17 @@ def best_numbers(experiment: Any, limit: int) -> list[int]:
         return []
     import polars as pl
 
+    from trialstore.query.collect import collected
+
     objective = experiment.declared_metrics[0]
     value = pl.col("metrics").struct.field(objective.name).cast(pl.Float64)
-    ranked = (
+    ranked = collected(
         experiment.history()
         .filter(pl.col("status") == Status.SUCCEEDED.value)
         .select("trial", value.alias("value"))
         .filter(pl.col("value").is_not_null() & pl.col("value").is_not_nan())
         .sort("value", "trial", descending=[not objective.minimize, False])
         .head(limit)
-        .collect()
     )
     return [int(number) for number in ranked["trial"]]
 
@@ -117,5 +118,7 @@ def newest_numbers(experiment: Any, limit: int) -> list[int]:
     """The highest numbers of trials there are, highest first; numbers may have gaps."""
     if not limit:
         return []
-    numbers = experiment.history().select("trial").top_k(limit, by="trial").collect()
+    from trialstore.query.collect import collected
+
+    numbers = collected(experiment.history().select("trial").top_k(limit, by="trial"))
     return sorted((int(number) for number in numbers["trial"]), reverse=True)

@@ -20,6 +20,7 @@ from trialstore.journal.stored import StoredJournal
 from trialstore.model.errors import (
     BlobNotFoundError,
     ConflictError,
+    DamagedError,
     DuplicateTrialError,
     LostTrialError,
     StaleRevisionError,
@@ -248,13 +249,17 @@ class Ledger:
         from trialstore.tables.parts import read_records
 
         try:
-            (record,) = read_records(self.blobs, self.key, part, [number])
+            records = read_records(self.blobs, self.key, part, [number])
         except BlobNotFoundError:
             with self.journal.view() as state:
                 if part.id in state.manifest.parts:
                     raise
             return None
-        return record
+        if len(records) != 1:
+            raise DamagedError(
+                "part has not the trial that the journal says it has", blob=part.blob_key(self.key), trial=number
+            )
+        return records[0]
 
     def artifacts(self, number: int) -> list[Artifact]:
         """Artifacts of a trial that were not deleted, oldest first."""
@@ -270,6 +275,16 @@ class Ledger:
             from trialstore.tables.artifacts import read_artifacts
 
             found += [Artifact(*row) for part in parts for row in read_artifacts(self.blobs, self.key, part, number)]
+        folder = f"artifacts/experiment={self.key}/"
+        strange = next((a for a in found if not str(a.path).startswith(folder)), None)
+        if strange is not None:
+            raise DamagedError(
+                "an artifact's row names a blob outside its experiment",
+                hint="do not trust this store",
+                trial=number,
+                name=strange.name,
+                path=strange.path,
+            )
         return sorted((a for a in found if a.id not in removed), key=lambda artifact: artifact.at)
 
     def snapshot(self, until: int | None = None, *, entry: ExperimentEntry | None = None) -> ExperimentSnapshot:

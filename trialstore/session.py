@@ -120,7 +120,7 @@ class Leases:
     def _length(self, key: str, session: str) -> float:
         try:
             return float(from_json(self._blobs.read(self._blob(key, session)))["lease_s"])
-        except (BlobNotFoundError, ValueError, KeyError, TypeError):
+        except (BlobNotFoundError, OverflowError, ValueError, KeyError, TypeError):
             return self._lease_s
 
 

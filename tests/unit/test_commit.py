@@ -16,13 +16,21 @@ from trialstore.model.errors import DamagedError, FormatTooNewError
 
 COMMANDS: list[dict[str, Any]] = [
     {"session": "01A", "counter": 1, "at": "2026-01-01T00:00:00.000000Z", "kind": "claim", "opens": True},
-    {"session": "01A", "counter": 2, "at": "2026-01-01T00:00:00.000001Z", "kind": "document", "value": "é\n\r\u2028"},
+    {
+        "session": "01A",
+        "counter": 2,
+        "at": "2026-01-01T00:00:00.000001Z",
+        "kind": "assign",
+        "trial": 0,
+        "runner": None,
+        "note": "é\n\r\u2028",
+    },
 ]
 LINES = (
     b'{"session":"01A","counter":1,"at":"2026-01-01T00:00:00.000000Z","kind":"claim","opens":true}\n'
-    b'{"session":"01A","counter":2,"at":"2026-01-01T00:00:00.000001Z","kind":"document","value":"\xc3\xa9\\n\\r\xe2\x80\xa8"}\n'
+    b'{"session":"01A","counter":2,"at":"2026-01-01T00:00:00.000001Z","kind":"assign","trial":0,"runner":null,"note":"\xc3\xa9\\n\\r\xe2\x80\xa8"}\n'
 )
-HEADER = b'{"format":1,"seq":17,"previous":"89abcdef","crc32":"871b709c"}\n'
+HEADER = b'{"format":1,"seq":17,"previous":"89abcdef","crc32":"82c58558"}\n'
 BLOB = "journal/experiment=a/00000000000000000017.jsonl"
 
 

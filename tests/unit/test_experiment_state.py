@@ -624,16 +624,20 @@ class Rows(RuleBasedStateMachine):
 
     @rule(table=st.sampled_from(["metrics", "telemetry"]), count=st.integers(1, 3))
     def log(self, table: str, count: int) -> None:
-        rows = [[0, 1, self.name(), None, second(0), 1][: 6 if table == "metrics" else 5] for _ in range(count)]
-        self.logged[table] += [row[2] for row in rows]
+        names = [self.name() for _ in range(count)]
+        long = table == "metrics"
+        rows = [[0, 1, name, None, second(0), 1] if long else [0, 1, second(0), name, 1] for name in names]
+        self.logged[table] += names
         self.script.do("rows", table=table, rows=rows)
 
     @rule(table=st.sampled_from(["metrics", "telemetry"]))
     def announce(self, table: str) -> None:
-        row = [0, 1, self.name(), None, second(0), 1]
-        part_id = f"B{row[2]}"
-        self.logged[table].append(row[2])
-        self.contents[part_id] = [row]
+        name = self.name()
+        part_id = f"B{name}"
+        self.logged[table].append(name)
+        self.contents[part_id] = [
+            [0, 1, second(0), name, 1] if table == "telemetry" else [0, 1, name, None, second(0), 1]
+        ]
         self.script.do("parts", parts=[part_body(part_id, table, [0], 1)])
 
     @rule()
@@ -705,7 +709,7 @@ class Rows(RuleBasedStateMachine):
         for table, logged in self.logged.items():
             parts = [part.id for part in manifest.parts.values() if part.table == table]
             there = manifest.rows[table].rows + [row for part in parts for row in self.contents[part]]
-            assert sorted(row[2] for row in there) == sorted(logged)
+            assert sorted(row[3 if table == "telemetry" else 2] for row in there) == sorted(logged)
 
     @invariant()
     def artifacts_are_there_until_they_are_removed(self) -> None:

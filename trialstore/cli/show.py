@@ -73,9 +73,11 @@ def _summary(experiment: Experiment, table: str, number: int) -> list[dict[str, 
     """How many values of each name were logged, and their range."""
     import polars as pl
 
+    from trialstore.query.collect import collected
+
     frame = experiment.metrics(number) if table == "metrics" else experiment.telemetry(number)
     value = pl.col("value")
-    return (
+    return collected(
         frame.group_by("name")
         .agg(
             pl.len().alias("rows"),
@@ -87,6 +89,4 @@ def _summary(experiment: Experiment, table: str, number: int) -> list[dict[str, 
             pl.col("at").max().alias("last_at"),
         )
         .sort("name")
-        .collect()
-        .to_dicts()
-    )
+    ).to_dicts()

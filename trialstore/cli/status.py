@@ -76,7 +76,9 @@ def _one(experiment: Experiment) -> dict[str, Any]:
     if any(facts["counts"].get(status.name) for status in (Status.RUNNING, Status.READY)):
         active = pl.col("status").is_in([Status.RUNNING.value, Status.READY.value])
         rows = experiment.history().filter(active).select("trial", "attempt", "worker", "started_at").sort("trial")
-        running = rows.collect().to_dicts()
+        from trialstore.query.collect import collected
+
+        running = collected(rows).to_dicts()
     return {
         **{name: facts[name] for name in ("name", "version", "trials", "counts", "max_trials", "max_broken")},
         "is_done": facts["is_done"],

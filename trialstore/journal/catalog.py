@@ -7,6 +7,7 @@ from typing import Any
 
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Machine, Outcome, accepted, refused
+from trialstore.journal.shapes import CATALOG_HEAD, ENTRY, INTERNED
 from trialstore.model.identity import escape
 
 __all__ = ["Catalog", "ExperimentEntry"]
@@ -148,15 +149,19 @@ class Catalog(Machine):
 
     def load(self, lines: list[Any]) -> None:
         """Become the state that `dump` wrote."""
+        CATALOG_HEAD.require(lines[0])
         super().load(lines)
         head = lines[0]
         self.last_id, self.keys = head["last_id"], set(head["keys"])
         self.dropped = dict(head.get("dropped", {}))
         split = 1 + head["configurations"]
-        for number, (digest, params) in enumerate(lines[1:split], start=1):
+        for number, line in enumerate(lines[1:split], start=1):
+            INTERNED.require(line)
+            digest, params = line
             self.configuration_ids[digest] = number
             self.configurations[number] = params
         for fields in lines[split:]:
+            ENTRY.require(fields)
             entry = ExperimentEntry(*fields)
             self.experiments[entry.id] = entry
             self.by_name[entry.name, entry.version] = entry.id

@@ -29,6 +29,8 @@ __all__ = ["Checkpoints", "decode_checkpoint", "encode_checkpoint"]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"\d{20}\.jsonl\.gz")
+_SURELY_BYTES = 64 << 20
+_MOST_TIMES = 64
 _MachineT = TypeVar("_MachineT", bound=Machine)
 
 
@@ -41,7 +43,25 @@ def encode_checkpoint(machine: Machine) -> bytes:
         "crc32": f"{machine.crc32:08x}",
         "lines_crc32": f"{zlib.crc32(lines):08x}",
     }
-    return gzip.compress(to_json(header) + b"\n" + lines, compresslevel=1, mtime=0)
+    content = to_json(header) + b"\n" + lines
+    packed = gzip.compress(content, compresslevel=1, mtime=0)
+    return packed if len(content) <= _most_bytes(packed) else gzip.compress(content, compresslevel=0, mtime=0)
+
+
+def _most_bytes(packed: bytes) -> int:
+    """What a checkpoint may unpack to: a small blob must not fill the memory of whoever opens a store."""
+    return max(_SURELY_BYTES, _MOST_TIMES * len(packed))
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacking = zlib.decompressobj(wbits=31)
+    content = unpacking.decompress(packed, _most_bytes(packed))
+    if unpacking.unconsumed_tail and not unpacking.eof:
+        del content  # the error would keep it
+        raise ValueError(f"it unpacks to more than {_MOST_TIMES} times its size")
+    if not unpacking.eof or unpacking.unused_data:
+        raise EOFError("it ends too early, or something follows")
+    return content
 
 
 def decode_checkpoint(data: bytes, machine: _MachineT, blob: str) -> _MachineT:
@@ -52,7 +72,7 @@ def decode_checkpoint(data: bytes, machine: _MachineT, blob: str) -> _MachineT:
         FormatTooNewError: a newer trialstore wrote it.
     """
     try:
-        head, _, lines = gzip.decompress(data).partition(b"\n")
+        head, _, lines = _unpacked(data).partition(b"\n")
         header = from_json(head)
         version = header["format"]
         if version > FORMAT:
@@ -63,7 +83,7 @@ def decode_checkpoint(data: bytes, machine: _MachineT, blob: str) -> _MachineT:
             raise DamagedError("checkpoint does not match its checksum", blob=blob)
         machine.load([from_json(line) for line in lines.splitlines()])
         machine.seq, machine.crc32 = header["seq"], int(header["crc32"], 16)
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
+    except (EOFError, zlib.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DamagedError("checkpoint cannot be read", blob=blob, reason=str(error)) from None
     return machine
 

@@ -14,12 +14,25 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from trialstore.journal.shapes import command_problem
 from trialstore.model.errors import DamagedError, FormatTooNewError
 
-__all__ = ["FORMAT", "Command", "Commit", "decode_commands", "decode_commit", "encode_commands", "encode_commit"]
+__all__ = [
+    "FORMAT",
+    "MALFORMED",
+    "Command",
+    "Commit",
+    "are_commands",
+    "decode_commands",
+    "decode_commit",
+    "encode_commands",
+    "encode_commit",
+]
 
 FORMAT = 1
 """Version of the format of commits and checkpoints that this code reads and writes."""
+
+MALFORMED = "its checksum is right: whoever wrote it did not follow docs/FORMAT.md"
 
 Command = dict[str, Any]
 """A decoded command line: session, counter, at, kind, and what the kind needs."""
@@ -85,14 +98,29 @@ def decode_commit(data: bytes, blob: str) -> Commit:
             size_bytes=len(data),
         )
     try:
-        return Commit(seq, previous, crc32, decode_commands(lines), serving)
+        commands = decode_commands(lines)
     except ValueError as error:
         raise DamagedError("commit cannot be read", blob=blob, reason=str(error)) from None
+    for command in commands:
+        problem = command_problem(command)
+        if problem is not None:
+            raise DamagedError(
+                "a command is not as the format says", hint=MALFORMED, blob=blob, problem=problem, command=command
+            )
+    return Commit(seq, previous, crc32, commands, serving)
 
 
 def decode_commands(lines: bytes) -> list[Command]:
     """The commands that `encode_commands` wrote."""
     return [from_json(line) for line in lines.splitlines()]
+
+
+def are_commands(lines: bytes) -> bool:
+    """Whether these are whole command lines that may stand in a commit."""
+    try:
+        return lines.endswith(b"\n") and all(command_problem(command) is None for command in decode_commands(lines))
+    except ValueError:
+        return False
 
 
 def _header(seq: int, previous: int, crc32: int, serving: bool) -> bytes:

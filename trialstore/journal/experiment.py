@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Machine, Outcome, accepted, refused
 from trialstore.journal.manifest import Manifest
+from trialstore.journal.shapes import EXPERIMENT_HEAD, RECORD
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import parse_time
@@ -428,6 +429,7 @@ class ExperimentState(Machine):
 
     def load(self, lines: list[Any]) -> None:
         """Become the state that `dump` wrote."""
+        EXPERIMENT_HEAD.require(lines[0])
         super().load(lines)
         head = lines[0]
         self.repeats = head["repeats"]
@@ -438,6 +440,8 @@ class ExperimentState(Machine):
         known = bytes.fromhex(head["known"])
         self._known = {known[start : start + 16] for start in range(0, len(known), 16)}
         split = 1 + head["trials"]
+        for body in lines[1:split]:
+            RECORD.require(body)
         self.trials = {body["number"]: TrialRecord.from_json(body) for body in lines[1:split]}
         self.manifest = Manifest.load(head["manifest"], lines[split:])
         for record in self.trials.values():

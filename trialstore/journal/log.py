@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from trialstore.blobs.protocol import BlobInfo, Blobs
+from trialstore.journal.commit import are_commands
 from trialstore.journal.machine import Machine
 from trialstore.model.errors import DamagedError
 
@@ -130,7 +131,7 @@ class Log:
         """Command lines that wait in the inbox, by the key to `clear` when they are committed.
 
         What the journal has already, and what was damaged by a crash of the machine (nobody was promised it), is
-        cleared here.
+        cleared here; so is what is no command, which would make the whole journal unreadable.
 
         Args:
             is_folded: Whether the journal has the command of this session and counter.
@@ -146,7 +147,7 @@ class Log:
                 if data is None:
                     continue
                 head, _, lines = data.partition(b"\n")
-                if head == b'{"crc32":"%08x"}' % zlib.crc32(lines):
+                if head == b'{"crc32":"%08x"}' % zlib.crc32(lines) and are_commands(lines):
                     waiting[key] = lines
                 else:
                     done.append(key)

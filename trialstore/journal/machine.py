@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trialstore.journal.commit import Command, Commit
+from trialstore.journal.commit import MALFORMED, Command, Commit
 from trialstore.model.errors import DamagedError, FormatTooNewError
 
 __all__ = ["ALREADY", "Machine", "Outcome", "accepted", "refused"]
@@ -79,7 +79,7 @@ class Machine:
         """Apply a commit and return the outcome of each of its commands.
 
         Raises:
-            DamagedError: the commit does not continue this history.
+            DamagedError: the commit does not continue this history, or a command names what there is not.
             FormatTooNewError: it holds a required command that this version does not know.
         """
         if commit.seq != self.seq + 1 or commit.previous != self.crc32:
@@ -102,7 +102,12 @@ class Machine:
                 )
         self.seq = commit.seq
         self.crc32 = commit.crc32
-        outcomes = [self._once(command) for command in commit.commands]
+        try:
+            outcomes = [self._once(command) for command in commit.commands]
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise DamagedError(
+                "a command cannot be what it says", hint=MALFORMED, blob=blob, reason=repr(error)
+            ) from None
         for command, outcome in zip(commit.commands, outcomes, strict=True):
             if outcome.reason is None and self._shows(command, outcome):
                 self.changed = (commit.seq, commit.crc32)

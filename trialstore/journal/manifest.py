@@ -9,6 +9,7 @@ from trialstore.journal.arrival import cut_between, extent_of, merged_over
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Outcome, accepted, refused
 from trialstore.journal.rowlog import RowLog
+from trialstore.journal.shapes import ROW
 from trialstore.model.part import TABLES, Part
 from trialstore.model.ranges import in_ranges, iterate_ranges
 from trialstore.model.record import TrialRecord
@@ -102,11 +103,12 @@ class Manifest:
         refusal = self.refusal(command["parts"])
         if refusal is not None:
             return refusal
-        numbers = list(iterate_ranges(command["trials"]))
-        for number in numbers:
+        numbers = []
+        for number in iterate_ranges(command["trials"]):
             record = trials.get(number)
             if record is None or not record.status.is_final:
                 return refused("already flushed", trial=number)
+            numbers.append(number)
         if self._cuts_wrongly(command):
             return refused("part between")
         trials_part = next((body["id"] for body in command["parts"] if body["table"] == "trials"), None)
@@ -223,6 +225,9 @@ class Manifest:
         manifest.attempts = dict(head["attempts"])
         position = 0
         for table, (start, count) in head["rows"].items():
-            manifest.rows[table] = RowLog(start, rows[position : position + count])
+            here = rows[position : position + count]
+            for row in here:
+                ROW[table].require(row)
+            manifest.rows[table] = RowLog(start, here)
             position += count
         return manifest

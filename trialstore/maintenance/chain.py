@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TypeVar
 
 from trialstore.blobs.protocol import BlobInfo
@@ -19,6 +20,8 @@ __all__ = ["check_chain"]
 _RESTORE = "restore the blob from a copy of the store"
 _REPAIR = "run repair, which removes it: it is only a cache"
 _AT_ONCE = 64
+_SHOWN_HOLES = 1000
+"""A commit may have any number, so that a gap can be longer than there is memory to list it."""
 
 MachineT = TypeVar("MachineT", bound=Machine)
 
@@ -41,8 +44,9 @@ def check_chain(
     machines = _check_checkpoints(stored, problems, count, fast)
     first, last = min(there, default=0), max(there, default=-1)
     reach = max((seq for seq in machines), default=-1)
-    holes = [seq for seq in range(first, last + 1) if seq not in there]
-    problems += [Problem("missing", stored.log.blob(seq), "a commit is gone", _RESTORE) for seq in holes]
+    for before, after in pairwise(sorted(there)):
+        holes = range(before + 1, min(after, before + _SHOWN_HOLES))
+        problems += [Problem("missing", stored.log.blob(seq), "a commit is gone", _RESTORE) for seq in holes]
     if first > 0 and not any(first - 1 <= seq for seq in machines):
         what = f"the journal starts at commit {first}, and no readable checkpoint holds what was before"
         problems.append(Problem("missing", stored.log.blob(first - 1), what, _RESTORE))

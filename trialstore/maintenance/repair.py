@@ -132,11 +132,11 @@ def _adopt(blobs: Blobs, key: str, journal: Journal[ExperimentState], info: Blob
     """Announce a telemetry part's samples in a part of their own, so that the old one never counts beside it."""
     import pyarrow.compute as pc
 
-    from trialstore.tables.inspect import parse_part
+    from trialstore.tables.conform import read_checked
     from trialstore.tables.parts import write_part
 
     try:
-        rows = parse_part(blobs.read(info.key), "telemetry")
+        rows = read_checked(blobs.read(info.key), "telemetry")
     except (ValueError, BlobNotFoundError):
         return None
     with journal.view() as state:

@@ -197,7 +197,7 @@ class Vacuum:
             lease_s = float(from_json(self.blobs.read(info.key))["lease_s"])
         except BlobNotFoundError:
             return False
-        except (ValueError, KeyError, TypeError):
+        except (OverflowError, ValueError, KeyError, TypeError):
             return True  # it is no lease
         return (self.now - info.modified_at).total_seconds() > _LEASES * lease_s
 

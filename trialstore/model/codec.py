@@ -207,7 +207,12 @@ def unpack(value: object) -> object:
                 reader = _UNPACK.get(tag)
                 if reader is None:
                     raise DamagedError("unknown kind of value", hint="upgrade trialstore", kind=tag)
-                return reader(body)
+                try:
+                    return reader(body)
+                except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+                    raise DamagedError(
+                        "a stored value is not as the format says", kind=tag, reason=str(error)
+                    ) from None
         return {key: unpack(item) for key, item in value.items()}
     if isinstance(value, list):
         return [unpack(item) for item in value]

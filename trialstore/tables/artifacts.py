@@ -15,7 +15,7 @@ __all__ = ["read_artifacts"]
 
 def read_artifacts(blobs: Blobs, experiment_key: str, part: Part, trial: int) -> list[list[Any]]:
     """The rows of a trial, in the order of the table's columns. Only row groups that can hold some are decoded."""
-    table = read_trials_of(blobs, part.blob_key(experiment_key), [trial])
+    table = read_trials_of(blobs, part.blob_key(experiment_key), [trial], "artifacts")
     columns = [
         time_texts(table[name]) if name == "at" else table[name].to_pylist() for name in ROW_SCHEMAS["artifacts"].names
     ]

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import zlib
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from trialstore.model.part import Part
+from trialstore.tables.conform import read_checked
 from trialstore.tables.parts import describe_part
-from trialstore.tables.schema import ROW_SCHEMAS, STRUCTS, TRIAL_COLUMNS
 from trialstore.tables.times import time_texts
 
-__all__ = ["artifact_rows_of", "differences", "parse_part"]
-
-
-def parse_part(data: bytes, table: str) -> pa.Table:
-    """The rows in the bytes of a part.
-
-    Raises:
-        ValueError: the bytes are no Parquet file, or it has not the columns of the table.
-    """
-    try:
-        rows = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"it is no Parquet file that can be read: {error}") from None
-    names = list(TRIAL_COLUMNS) if table == "trials" else ROW_SCHEMAS[table].names
-    if rows.schema.names != names:
-        raise ValueError("it has not the columns of its table")
-    if table != "trials" and not rows.schema.equals(ROW_SCHEMAS[table]):
-        raise ValueError("its columns have not the types of its table")
-    if table == "trials" and not all(pa.types.is_struct(rows.schema.field(name).type) for name in STRUCTS):
-        raise ValueError("its struct columns are none")
-    return rows
+__all__ = ["artifact_rows_of", "differences"]
 
 
 def differences(data: bytes, part: Part) -> list[str]:
@@ -50,7 +28,7 @@ def differences(data: bytes, part: Part) -> list[str]:
     if found:
         return found
     try:
-        rows = parse_part(data, part.table)
+        rows = read_checked(data, part.table)
     except ValueError as error:
         return [str(error)]
     real = describe_part(part.id, part.table, rows, data, part.seq)
@@ -67,8 +45,8 @@ def artifact_rows_of(data: bytes) -> list[list[object]]:
     """The rows of a part of the artifacts table, in the order of its columns.
 
     Raises:
-        ValueError: as for `parse_part`.
+        ValueError: as for `read_checked`.
     """
-    table = parse_part(data, "artifacts")
+    table = read_checked(data, "artifacts")
     columns = [time_texts(table[name]) if name == "at" else table[name].to_pylist() for name in table.schema.names]
     return [list(row) for row in zip(*columns, strict=True)]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.manifest import ROW_TABLES
 from trialstore.model.codec import unpack
+from trialstore.model.damage import as_damage
 from trialstore.model.record import TrialRecord
 from trialstore.tables.rows import rows_table
 from trialstore.tables.trials import trials_table
@@ -23,8 +24,9 @@ VALUE_COLUMN = {"metrics": 5, "telemetry": 4}
 
 def live_tables(state: ExperimentState) -> dict[str, pa.Table]:
     """Every table's rows that are in no part."""
-    tables = {table: packed_rows_table(table, state.manifest.rows[table].rows) for table in ROW_TABLES}
-    return {"trials": records_table(state.trials.values()), **tables}
+    with as_damage("a row of the journal"):
+        tables = {table: packed_rows_table(table, state.manifest.rows[table].rows) for table in ROW_TABLES}
+        return {"trials": records_table(state.trials.values()), **tables}
 
 
 def copy_records(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from trialstore.blobs.protocol import Blobs
 from trialstore.journal.arrival import arrival
+from trialstore.model.damage import as_damage
 from trialstore.model.errors import DamagedError
 from trialstore.model.identity import new_ulid
 from trialstore.model.part import Part, Ranges
 from trialstore.model.ranges import ranges_of
 from trialstore.model.record import TrialRecord
+from trialstore.tables.conform import conform, read_checked
 from trialstore.tables.encoding import parquet_bytes
 from trialstore.tables.merge import concat_trials
 from trialstore.tables.rows import order_rows
@@ -82,7 +84,8 @@ def read_part(blobs: Blobs, experiment_key: str, part: Part) -> pa.Table:
             size_bytes=len(data),
             expected_bytes=part.size_bytes,
         )
-    return pq.read_table(pa.BufferReader(data))
+    with as_damage("a part", blob=key):
+        return read_checked(data, part.table)
 
 
 def read_records(
@@ -93,12 +96,12 @@ def read_records(
     Only the row groups that can hold one of them are decoded.
     """
     key = part.blob_key(experiment_key)
-    if numbers is None:
-        return records_from(read_part(blobs, experiment_key, part))
-    return records_from(read_trials_of(blobs, key, numbers))
+    rows = read_part(blobs, experiment_key, part) if numbers is None else read_trials_of(blobs, key, numbers, "trials")
+    with as_damage("a part", blob=key):
+        return records_from(rows)
 
 
-def read_trials_of(blobs: Blobs, key: str, numbers: Sequence[int]) -> pa.Table:
+def read_trials_of(blobs: Blobs, key: str, numbers: Sequence[int], name: str) -> pa.Table:
     """The rows of some trials in a part's file. Only the row groups that can hold some are decoded.
 
     Raises:
@@ -106,9 +109,11 @@ def read_trials_of(blobs: Blobs, key: str, numbers: Sequence[int]) -> pa.Table:
     """
     with blobs.open(key) as source:
         try:
-            return pq.read_table(source, filters=pc.field("trial").isin(list(numbers)))
+            rows = pq.read_table(source, filters=pc.field("trial").isin(list(numbers)))
         except (pa.ArrowException, OSError) as error:
             raise DamagedError("part cannot be read", blob=key, reason=str(error)) from None
+    with as_damage("a part", blob=key):
+        return conform(rows, name)
 
 
 def merge_parts(
