@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import trialstore as ts
@@ -190,3 +194,121 @@ def test_an_unknown_required_command_says_upgrade_and_nothing_is_written(golden:
         assert "upgrade trialstore" in str(error.value)
     assert [problem.kind for problem in writer.verify().problems] == ["too new"]
     assert state_of(golden) == before
+
+
+# What a later version of the same format may add
+
+
+def test_members_that_are_not_known_are_passed_over(golden: Path) -> None:
+    """In a known command, in what it says of a part, and in a trial that it brings back."""
+    (key,) = {path.parent.name for path in files(golden / "journal") if "catalog" not in path.parts}
+    rewrite(golden, key, lambda command: command.update(later={"x": 1}))
+    rewrite(golden, key, lambda command: [part.update(later=[1]) for part in parts_of(command)])
+    rewrite(golden, key, lambda command: command.get("record", {}).update(later="x"))
+    rewrite(golden, "catalog", lambda command: command.update(later=None))
+    found = exact(contents(ts.open(golden, mode="r")))
+    for name, wanted in expected(golden).items():
+        assert same(found[name], wanted), name
+    assert ts.open(golden, mode="r").verify().problems == []
+
+
+def parts_of(command: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in [*command.get("parts", ()), *command.get("add", ())] if isinstance(part, dict)]
+
+
+def rewrite(root: Path, journal: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change every command of a journal, with the checksums that go with it; its checkpoints are a cache."""
+    previous = 0
+    for seq, path in enumerate(sorted((root / "journal" / journal).iterdir())):
+        commands = decode_commit(path.read_bytes(), path.name).commands
+        for command in commands:
+            change(command)
+        data, previous = encode_commit(seq, previous, encode_commands(commands))
+        path.write_bytes(data)
+    shutil.rmtree(root / "checkpoints" / journal, ignore_errors=True)
+
+
+@pytest.mark.parametrize("table", ["trials", "metrics", "telemetry", "status", "artifacts"])
+def test_columns_that_are_not_known_are_passed_over(tmp_path: Path, table: str) -> None:
+    """A part with one more column, as a later version may write, is read by SQL, by frames and by trials."""
+    root = Path(shutil.copytree(GOLDEN / "format-1-tables", tmp_path / "format-1-tables"))
+    changed: dict[str, tuple[int, int]] = {}
+    for path in (root / table).rglob("*.parquet"):
+        rows = pq.read_table(path)
+        pq.write_table(rows.append_column("later", pa.array(["x"] * len(rows))), path, store_schema=False)
+        changed[path.stem] = (path.stat().st_size, zlib.crc32(path.read_bytes()))
+
+    def tell(command: dict[str, Any]) -> None:
+        for part in parts_of(command):
+            if part["id"] in changed:
+                size_bytes, crc32 = changed[part["id"]]
+                part.update(size_bytes=size_bytes, crc32=f"{crc32:08x}")
+
+    (key,) = {path.parent.name for path in files(root / "journal") if "catalog" not in path.parts}
+    rewrite(root, key, tell)
+    store = ts.open(root, mode="r")
+    found = exact(contents(store))
+    for name, wanted in expected(root).items():
+        assert same(found[name], wanted), name
+    rows = store.sql(f"SELECT * FROM {table}")
+    assert "later" not in rows.columns
+    assert len(rows.fetchall()) == len(found["tables"][table]["rows"])
+    assert store.verify().problems == []
+
+
+@pytest.mark.parametrize("where", ["journal", "inbox"])
+def test_an_optional_command_is_kept_by_all_that_writes(tmp_path: Path, where: str) -> None:
+    """Kept means: its line stays in the commit as it is for as long as history is kept, and counts for its session."""
+    root = tmp_path / "store"
+    with ts.open(root) as store:
+        store.create_experiment("tune")
+    line = encode_commands(
+        [
+            {
+                "session": "01JD0000000000000000000000",
+                "counter": 1,
+                "at": LATER,
+                "kind": "paint",
+                "optional": True,
+                "opens": True,
+                "colour": "red",
+            }
+        ]
+    )
+    if where == "inbox":
+        inbox = root / "inbox/experiment=tune"
+        inbox.mkdir(parents=True)
+        (inbox / "01JD0000000000000000000000-1-1.jsonl").write_bytes(b'{"crc32":"%08x"}\n' % zlib.crc32(line) + line)
+    else:
+        folder = root / "journal/experiment=tune"
+        folder.mkdir(parents=True)
+        (folder / f"{0:020d}.jsonl").write_bytes(encode_commit(0, 0, line)[0])
+    with ts.open(root) as store:
+        experiment = store.experiment("tune")
+        experiment.register_trial({"lr": 0.5}, reserve=True).fail()
+        experiment.flush()
+        store.compact()
+        store.checkpoint()
+        store.vacuum()
+        with experiment._ledger.journal.view() as state:
+            assert state.sessions["01JD0000000000000000000000"] == [1, LATER]
+    assert sum(line in path.read_bytes() for path in files(root / "journal/experiment=tune")) == 1
+    with ts.open(root, mode="r") as store, store.experiment("tune")._ledger.journal.view() as state:
+        assert state.sessions["01JD0000000000000000000000"] == [1, LATER]  # from the checkpoint
+
+
+def test_a_line_in_the_inbox_that_is_no_command_never_gets_into_the_journal(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with ts.open(root) as store:
+        store.create_experiment("tune")
+    inbox = root / "inbox/experiment=tune"
+    inbox.mkdir(parents=True)
+    lines = [b'{"kind":"claim"}\n', b"[]\n", b"no JSON\n", b'{"session":"A"', b"[" * 1000 + b"\n"]
+    for number, line in enumerate(lines):
+        (inbox / f"A-{number}-{number}.jsonl").write_bytes(b'{"crc32":"%08x"}\n' % zlib.crc32(line) + line)
+    with ts.open(root) as store:
+        store.experiment("tune").register_trial({"lr": 0.5})
+    assert files(inbox) == []
+    store = ts.open(root, mode="r")
+    assert len(store.experiment("tune")) == 1
+    assert store.verify().problems == []

@@ -14,6 +14,7 @@ import fsspec
 from trialstore.blobs.keys import check_key, check_prefix
 from trialstore.blobs.oserrors import from_oserror
 from trialstore.blobs.protocol import BlobInfo
+from trialstore.blobs.secrets import without_secrets
 from trialstore.model.errors import (
     BlobNotFoundError,
     MissingExtraError,
@@ -54,22 +55,22 @@ class AnywhereBlobs:
             )
         except ImportError as error:
             raise MissingExtraError(
-                "the scheme needs a package that is not installed", hint="install it", url=url, reason=str(error)
+                "the scheme needs a package that is not installed", hint="install it", url=self.url, reason=str(error)
             ) from None
         except (ValueError, TypeError) as error:
-            raise UsageError("not an address of a bucket", hint="see fsspec", url=url, reason=str(error)) from None
+            raise UsageError("not an address of a bucket", hint="see fsspec", url=self.url, reason=str(error)) from None
         self._base = root.rstrip("/") + "/"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r})"
+        return f"{type(self).__name__}({self.url!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self._url, self._options)
 
     @property
     def url(self) -> str:
-        """The address as it was given, without a slash at the end."""
-        return self._url
+        """The address as it was given, without a slash at the end, and without a password in it."""
+        return without_secrets(self._url)
 
     @property
     def filesystem(self) -> Any:
@@ -87,10 +88,10 @@ class AnywhereBlobs:
         except TrialStoreError:
             raise
         except OSError as error:
-            raise from_oserror(error, doing, **facts, url=self._url) from error
+            raise from_oserror(error, doing, **facts, url=self.url) from error
         except Exception as error:  # each filesystem has errors of its own
             raise StoreUnavailableError(
-                f"failed to {doing}", hint="check the address", **facts, url=self._url, reason=str(error)
+                f"failed to {doing}", hint="check the address", **facts, url=self.url, reason=str(error)
             ) from error
 
     def read(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
@@ -102,7 +103,7 @@ class AnywhereBlobs:
             try:
                 return cast("bytes", self._fs.cat_file(path, start=start, end=end))
             except _ABSENT:
-                raise BlobNotFoundError("no such blob", key=key, url=self._url) from None
+                raise BlobNotFoundError("no such blob", key=key, url=self.url) from None
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """The bytes of several blobs; None where there is none."""
@@ -110,7 +111,7 @@ class AnywhereBlobs:
 
     def create(self, key: str, data: bytes) -> bool:
         """Refuses: this filesystem may let two writers win."""
-        raise UnsafeBackendError("this kind of storage cannot create a file without a race", url=self._url, key=key)
+        raise UnsafeBackendError("this kind of storage cannot create a file without a race", url=self.url, key=key)
 
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """Write a blob, replacing the one there may be."""
@@ -153,7 +154,7 @@ class AnywhereBlobs:
             try:
                 return cast("IO[bytes]", self._fs.open(path, "rb"))
             except _ABSENT:
-                raise BlobNotFoundError("no such blob", key=key, url=self._url) from None
+                raise BlobNotFoundError("no such blob", key=key, url=self.url) from None
 
     def info(self, key: str) -> BlobInfo | None:
         """Size and time of a blob, None when there is none."""

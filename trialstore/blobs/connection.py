@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from trialstore.blobs.faults import Fault, classify, reason
+from trialstore.blobs.faults import Fault, chain_of, classify, reason
 from trialstore.blobs.retry import Retry
+from trialstore.blobs.secrets import Secrets
 from trialstore.model.errors import (
     AccessDeniedError,
     MissingExtraError,
@@ -65,6 +66,7 @@ class Connection:
         self._scheme = scheme
         self._url = url
         self._options = dict(options)
+        self._secrets = Secrets(options)
         self._retry = retry
         self._chance = random.Random()
         self._mine: tuple[int, Any, ThreadPoolExecutor] | None = None
@@ -117,10 +119,11 @@ class Connection:
                 fault = classify(error)
                 was_lost |= fault is Fault.LOST
                 if fault in (Fault.MISSING, Fault.TAKEN, Fault.BEYOND):
-                    raise Failed(fault, was_lost=was_lost) from error
+                    raise Failed(fault, was_lost=was_lost) from self._tellable(error)
                 pause = next(pauses, None) if fault in (Fault.BUSY, Fault.LOST) else None
                 if pause is None:
-                    raise self._error(fault, error, doing, unknown=writes and was_lost, facts=facts) from error
+                    told = self._error(fault, error, doing, unknown=writes and was_lost, facts=facts)
+                    raise told from self._tellable(error)
             time.sleep(pause)
 
     def side_by_side(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
@@ -152,15 +155,20 @@ class Connection:
             filesystem = self.kind(**options)
         except Exception as error:
             fault = classify(error)
-            raise self._error(fault, error, "connect to the bucket", unknown=False, facts={}) from error
+            told = self._error(fault, error, "connect to the bucket", unknown=False, facts={})
+            raise told from self._tellable(error)
         if self._scheme == "s3":
             filesystem.retries = 1
         return filesystem
 
+    def _tellable(self, error: Exception) -> Exception | None:
+        """The error of the client, None when it, or what caused it, would tell a credential."""
+        return None if self._secrets.are_in(chain_of(error)) else error
+
     def _error(
         self, fault: Fault, error: Exception, doing: str, *, unknown: bool, facts: dict[str, object]
     ) -> TrialStoreError:
-        facts = {**facts, "url": self._url, "reason": reason(error)}
+        facts = {**facts, "url": self._url, "reason": self._secrets.hide(reason(error))}
         if unknown:
             return OutcomeUnknownError(
                 f"no answer when asked to {doing}: it may have happened",

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from enum import Enum, auto
 
-__all__ = ["Fault", "classify", "reason"]
+__all__ = ["Fault", "chain_of", "classify", "reason"]
 
 
 class Fault(Enum):
@@ -134,7 +134,7 @@ def classify(error: BaseException) -> Fault:
     What the server said decides before what a client made of it: fsspec's filesystems turn a failed
     condition into an argument error, and a conflict into an input/output error.
     """
-    chain = list(_chain(error))
+    chain = list(chain_of(error))
     for link in chain:
         code, status = _server_answer(link)
         if code in _CODES:
@@ -160,7 +160,8 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """The error, what caused it, what caused that, and so on."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -15,6 +15,7 @@ from trialstore.blobs.local import Durability, LocalBlobs
 from trialstore.blobs.memory import MemoryBlobs
 from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.remote import RemoteBlobs
+from trialstore.blobs.secrets import holds_secret, without_secrets
 from trialstore.model.errors import UnsafeBackendError, UsageError, nearest
 
 __all__ = ["BlobsSpec", "open_anywhere", "open_blobs"]
@@ -70,6 +71,10 @@ def open_blobs(
     if scheme == "memory":
         return MemoryBlobs(rest)
     if scheme in _BUCKETS:
+        if holds_secret(text):
+            raise UsageError(
+                "an address holds no credentials", hint="pass them as storage_options", url=without_secrets(text)
+            )
         return RemoteBlobs(f"{_BUCKETS[scheme]}://{rest}", storage_options or {})
     raise _refuse(scheme, text)
 
@@ -135,6 +140,7 @@ def _known_to_fsspec(scheme: str) -> bool:
 
 
 def _refuse(scheme: str, url: str) -> Exception:
+    url = without_secrets(url)
     if _known_to_fsspec(scheme):
         return UnsafeBackendError(
             "this kind of storage cannot create a file without a race between writers",

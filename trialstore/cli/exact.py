@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -22,11 +23,15 @@ from trialstore.model.times import format_time
 
 __all__ = ["dumps", "to_json"]
 
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""What JSON need not escape and a terminal may obey: it means the same when it is escaped."""
+
 
 def dumps(value: object, *, indent: int | None = 2) -> str:
     """The JSON text of a value, in characters that standard output can show."""
     plain_ascii = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    return json.dumps(to_json(value), indent=indent, ensure_ascii=plain_ascii, allow_nan=False)
+    text = json.dumps(to_json(value), indent=indent, ensure_ascii=plain_ascii, allow_nan=False)
+    return text if plain_ascii else _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def to_json(value: object) -> Json:

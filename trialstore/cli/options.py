@@ -95,7 +95,8 @@ def parse_storage_options(url: str, given: list[str] | None) -> dict[str, Any] |
     for item in given or ():
         key, equals, text = item.partition("=")
         if not equals or not key:
-            raise typer.BadParameter(f"{item!r} is not KEY=VALUE, such as anon=true", param_hint="--storage-option")
+            # What was given is not repeated: it may be a key.
+            raise typer.BadParameter("one is not KEY=VALUE, such as anon=true", param_hint="--storage-option")
         try:
             options[key] = json.loads(text)
         except ValueError:

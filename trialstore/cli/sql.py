@@ -69,7 +69,8 @@ def sql(
 
     Tables: trials, params, profiles, repeats, metrics, telemetry, status, artifacts, experiments.
 
-    A table on the screen rounds floats to seven digits; the other formats are exact.
+    A table on the screen rounds floats to seven digits; the other formats are exact. In CSV a text may begin
+    with =, which a spreadsheet takes for a formula: import such files as text.
 
     Example: trialstore sql results "SELECT trial, params.lr, metrics.loss FROM trials ORDER BY metrics.loss LIMIT 5"
     """

@@ -13,7 +13,7 @@ from trialstore.journal.commit import Command
 from trialstore.journal.machine import Machine, Outcome, accepted, refused
 from trialstore.journal.manifest import Manifest
 from trialstore.journal.shapes import EXPERIMENT_HEAD, RECORD
-from trialstore.model.record import TrialRecord
+from trialstore.model.record import RECORD_FIELDS, TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import parse_time
 
@@ -341,7 +341,8 @@ class ExperimentState(Machine):
 
     def _revive(self, command: Command) -> Outcome:
         """Bring a finished trial back from its part, so that it can be changed."""
-        record = TrialRecord.from_json(command["record"])
+        body: dict[str, Any] = command["record"]
+        record = TrialRecord.from_json({name: body[name] for name in body.keys() & RECORD_FIELDS})
         if record.number in self.trials:
             return accepted()
         part = self.manifest.part_of(record.number)

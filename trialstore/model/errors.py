@@ -41,6 +41,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from trialstore.render.values import printable
+
 __all__ = [
     "AccessDeniedError",
     "ArtifactNotFoundError",
@@ -94,11 +96,11 @@ class TrialStoreError(Exception):
         self.facts = facts
 
     def __str__(self) -> str:
-        lines = [self.message]
+        lines = [printable(self.message, lines=True)]
         if self.facts:
             lines.append("  " + " ".join(f"{name}={_shorten(value)}" for name, value in self.facts.items()))
         if self.hint:
-            lines.append(f"  hint: {self.hint}")
+            lines.append(f"  hint: {printable(self.hint)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:

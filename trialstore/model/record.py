@@ -8,7 +8,7 @@ from typing import Any
 from trialstore.model.codec import pack, pack_dict, unpack, unpack_dict
 from trialstore.model.status import Status
 
-__all__ = ["TrialRecord"]
+__all__ = ["RECORD_FIELDS", "TrialRecord"]
 
 
 @dataclass(slots=True)
@@ -134,4 +134,5 @@ class TrialRecord:
 
 
 _FIELDS = tuple(field.name for field in fields(TrialRecord))
+RECORD_FIELDS = frozenset(_FIELDS)
 _NULLABLE = frozenset({"fidelity", "summary", "attributes", "extras", "info"})

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trialstore.model.errors import MissingExtraError, QueryError
 from trialstore.query.inherited import watch
+from trialstore.render.values import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +160,7 @@ class Result:
         import polars as pl
 
         with pl.Config(tbl_rows=_SHOWN_ROWS, tbl_cols=-1, fmt_str_lengths=60):
-            return repr(self.pl())
+            return printable(repr(self.pl()), lines=True)
 
 
 def _refuse_to_go_on(query: str) -> Iterator[tuple[Any, ...]]:
