@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["Describe", "import_trials"]
+__all__ = ["Describe", "ended_trial", "import_trials"]
 
 CHUNK_ROWS = 1 << 17
 
@@ -103,7 +103,7 @@ def _records(
     records, problems = [], []
     for index, row in enumerate(rows):
         try:
-            records.append(_record(row, declared, describe, now))
+            records.append(ended_trial(row, declared, describe, now))
         except TrialStoreError as error:
             problems.append(f"row {offset + index}: {error.message}")
             if len(problems) == 20:
@@ -113,7 +113,15 @@ def _records(
     return records
 
 
-def _record(row: Mapping[str, Any], declared: Mapping[str, Metric], describe: Describe, now: str) -> TrialRecord:
+def ended_trial(row: Mapping[str, Any], declared: Mapping[str, Metric], describe: Describe, now: str) -> TrialRecord:
+    """The packed record of a row, still without a number; see `Experiment.import_trials` for what a row may have.
+
+    Args:
+        row: What is known of a trial that has ended.
+        declared: The experiment's metrics by name.
+        describe: Gives the stored form of parameters and fidelity.
+        now: The stored spelling of the time, for times that the row leaves out.
+    """
     if not _KNOWN.issuperset(row):
         raise UsageError(f"unknown columns {sorted(row.keys() - _KNOWN)}; known are {sorted(_KNOWN)}")
     status = Status.parse(row.get("status", "SUCCEEDED"))

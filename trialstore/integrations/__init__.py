@@ -1,0 +1,1 @@
+"""Other tools' programs on a store: one package a tool, each alone and each optional."""

@@ -1,0 +1,140 @@
+"""Where the objects of AMLTK's buckets lie: rows of the artifacts table, of a trial or of none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trialstore.artifacts.store import Artifact, put
+from trialstore.experiment import Experiment
+from trialstore.integrations.amltk.formats import Formats
+from trialstore.journal.journal import Draft
+from trialstore.model.codec import decode
+from trialstore.model.identity import new_ulid
+from trialstore.model.times import now_text
+
+__all__ = ["NOTE", "NO_TRIAL", "Objects"]
+
+NO_TRIAL = -1
+"""The trial of artifacts that belong to none: to a bucket, or to a trial whose report has not come yet."""
+
+NOTE = "amltk"
+"""The attribute of a trial that says of its report what no column does."""
+
+
+class Objects:
+    """The artifacts of an experiment as its buckets see them.
+
+    An object that a worker stores is an artifact of no trial, under its bucket's name and its own, until the trial's
+    report is written: then it is the trial's, under its own name, without its bytes being moved.
+
+    Args:
+        experiment: Whose.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Objects, (self.experiment,)
+
+    def put(self, trial: int, attempt: int, values: Iterable[tuple[str, Path, Any]], formats: Formats) -> None:
+        """Store objects, in the place of those that there may be; durable when it returns.
+
+        Args:
+            trial: Whose they are, or `NO_TRIAL`.
+            attempt: The trial's attempt, 0 for none.
+            values: Name, path and object.
+            formats: What turns them into bytes.
+
+        Cost: a write an object, and one commit.
+        """
+        ledger = self.experiment._ledger
+        ledger.require_writable()
+        known = self._named(trial)
+        with ledger.journal.view() as state:
+            retired = set(state.manifest.retired_blobs)
+        rows, gone = [], []
+        try:
+            for name, path, value in values:
+                with formats.dumped(path, value) as (source, loader):
+                    stored = put(ledger.blobs, ledger.key, trial, attempt, name, source, loader=None, retired=retired)
+                rows.append((stored if loader is None else replace(stored, loader=loader)).row())
+                gone += [artifact.id for artifact in known.pop(name, ())]
+        finally:
+            drafts = [Draft("rows", {"table": "artifacts", "rows": rows})] if rows else []
+            drafts += [Draft("remove_artifacts", {"ids": gone})] if gone else []
+            if drafts:
+                ledger.execute(*drafts)
+
+    def remove(self, artifacts: Iterable[Artifact]) -> None:
+        """Delete objects; their bytes go with a later vacuum."""
+        ids = [artifact.id for artifact in artifacts]
+        if ids:
+            self.experiment._ledger.execute(Draft("remove_artifacts", {"ids": ids}))
+
+    def adoption(self, home: str, trial: int, attempt: int) -> list[Draft]:
+        """Commands that make the objects of a bucket those of a trial.
+
+        Args:
+            home: Name of the bucket, which ends with ``/``.
+            trial: Number of the trial.
+            attempt: Its attempt.
+        """
+        rows, gone = [], []
+        for name, found in self._named(NO_TRIAL).items():
+            if name.startswith(home):
+                newest = found[-1]
+                own = replace(newest, trial=trial, attempt=attempt, name=name.removeprefix(home), id=new_ulid())
+                rows.append(replace(own, at=now_text()).row())
+                gone += [artifact.id for artifact in found]
+        if not rows:
+            return []
+        return [
+            Draft("rows", {"table": "artifacts", "rows": rows}),
+            Draft("remove_artifacts", {"ids": gone}),
+        ]
+
+    def of_trial(self, trial: int) -> dict[str, Artifact]:
+        """The objects of a trial by name, the newest of each; with `NO_TRIAL` those of none."""
+        return {name: found[-1] for name, found in self._named(trial).items()}
+
+    def of_homes(self, folder: str) -> Iterator[tuple[str, Artifact]]:
+        """The objects of recorded trials whose bucket is this one, or in it, by bucket and name; later trials later.
+
+        Cost: a query over the experiment's trials.
+        """
+        import polars as pl
+
+        snapshot = self.experiment.snapshot()
+        found = snapshot.frame("artifacts").filter(pl.col("trial") >= 0).collect()
+        if found.is_empty():
+            return
+        wanted = pl.col("trial").is_in(found["trial"].unique().to_list())
+        trials = snapshot.frame("trials").filter(wanted).select("trial", "name", "attributes").collect()
+        homes = {number: home_of(name, attributes) for number, name, attributes in trials.iter_rows()}
+        rows = sorted(found.select("trial", "name", "id").iter_rows())
+        for number in dict.fromkeys(row[0] for row in rows):
+            home = homes.get(number)
+            if home is None or not (home.startswith(folder) or folder.startswith(home)):
+                continue
+            for name, artifact in self.of_trial(number).items():
+                if f"{home}{name}".startswith(folder):
+                    yield f"{home}{name}", artifact
+
+    def _named(self, trial: int) -> dict[str, list[Artifact]]:
+        named: dict[str, list[Artifact]] = {}
+        for artifact in self.experiment._ledger.artifacts(trial):
+            named.setdefault(artifact.name, []).append(artifact)
+        return named
+
+
+def home_of(name: str | None, attributes: str | None) -> str | None:
+    """The bucket of a recorded trial: what its note says, else one of its name."""
+    note: Any = (decode(attributes) if attributes else {}) or {}
+    noted = note.get(NOTE) if isinstance(note, dict) else None
+    if isinstance(noted, dict) and "home" in noted:
+        return str(noted["home"])
+    return None if name is None else f"{name}/"
