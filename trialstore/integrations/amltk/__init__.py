@@ -1,4 +1,4 @@
-"""AMLTK on a store: its schedulers and optimisers run with a bucket that a store keeps, and its History goes in and out.
+"""AMLTK on a store: its schedulers and optimisers run with a bucket that a store keeps, its History goes in and out.
 
 `TrialStoreBucket` is the bucket, `TrialStorePlugin` writes down the trials of a task as they go, `save_report`,
 `save_history` and `load_history` are the two ways between AMLTK's reports and a store's rows. ``docs/guide/amltk.md``

@@ -45,8 +45,8 @@ class TrialStoreBucket(PathBucket):
         experiment: Name of the experiment, of which the newest version is taken; `of` takes the experiment itself.
         metrics: What the experiment's trials report. With them the experiment is created where there is none.
         loaders: Loaders of your own, which go before all others; they read and write local files.
-        pickle: Whether ``.pkl``, ``.pickle`` and ``.pdpickle`` may be stored and loaded. Loading them runs whatever code
-            is in them, so say so only when you trust all who write to the store.
+        pickle: Whether ``.pkl``, ``.pickle`` and ``.pdpickle`` may be stored and loaded. Loading them runs whatever
+            code is in them, so say so only when you trust all who write to the store.
         path: What `path` is: a folder for what writes beside the bucket, such as SMAC's own files, which the store
             does not keep. By default one among this user's temporary files. It is not made before somebody uses it.
         clean: Whether to delete all objects first.
@@ -199,7 +199,7 @@ class TrialStoreBucket(PathBucket):
         values = ((self._key(key)[len(self._home) :], self.path / key, value) for key, value in other.items())
         self._objects.put(self._trial, attempt, values, self._formats)
 
-    def update(self, items: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def update(self, items: Mapping[str, Any]) -> None:
         """The same as `store`."""
         self.store(items)
 

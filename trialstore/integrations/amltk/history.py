@@ -17,7 +17,7 @@ from trialstore.experiment import Experiment
 from trialstore.imports import ended_trial
 from trialstore.integrations.amltk.bucket import TrialStoreBucket
 from trialstore.integrations.amltk.metrics import amltk_metrics, store_metrics
-from trialstore.integrations.amltk.objects import NOTE
+from trialstore.integrations.amltk.objects import NOTE, Objects
 from trialstore.integrations.amltk.told import (
     amltk_profile,
     amltk_status,
@@ -29,13 +29,15 @@ from trialstore.integrations.amltk.told import (
     store_status,
 )
 from trialstore.journal.journal import Draft
+from trialstore.model.codec import plain
 from trialstore.model.errors import InvalidMetricsError
+from trialstore.model.identity import check_name
 from trialstore.model.record import TrialRecord
 from trialstore.model.times import now_text
 from trialstore.registering import trial_body
 from trialstore.report import Report
 
-__all__ = ["adoption", "asked", "bind", "ended_record", "load_history", "report_of", "save_history", "save_report"]
+__all__ = ["adopt", "asked", "bind", "ended_record", "load_history", "report_of", "save_history", "save_report"]
 
 
 def save_history(history: History | Iterable[Trial.Report[Any]], experiment: Experiment) -> range:
@@ -52,12 +54,11 @@ def save_history(history: History | Iterable[Trial.Report[Any]], experiment: Exp
         InvalidMetricsError: a report has a metric that the experiment has not, or has otherwise.
         InvalidParamsError: names the reports that cannot be stored exactly. Nothing was written of up to 131,072.
 
-    Cost: two commits and two files for every 131,072 reports, and a commit for each report with objects in a bucket.
+    Cost: two commits and two files for every 131,072 reports, and one commit when there are objects in their buckets.
     """
     reports = list(history)
     numbers = experiment.import_trials([reported(report, experiment) for report in reports])
-    for number, report in zip(numbers, reports, strict=True):
-        _adopt(experiment, report, number, attempt=1)
+    _settle(experiment, dict(zip(numbers, reports, strict=True)))
     return numbers
 
 
@@ -71,8 +72,9 @@ def save_report(report: Trial.Report[Any], experiment: Experiment) -> int:
     ledger = experiment._ledger
     record = ended_record(report, experiment)
     body = {name: value for name, value in record.to_json().items() if name not in ("number", "seq")}
+    body["params"] = record.params  # a record's own form leaves empty ones out
     number: int = ledger.execute_one(Draft("register", {"trials": [body]}))
-    _adopt(experiment, report, number, record.attempt)
+    _settle(experiment, {number: report})
     with ledger.journal.view(refresh=False) as state:
         finished = state.finished_live
     ledger.maintain(finished)
@@ -82,9 +84,9 @@ def save_report(report: Trial.Report[Any], experiment: Experiment) -> int:
 def load_history(experiment: Experiment, *, pickle: bool = False) -> History:
     """All trials of an experiment that have ended, as AMLTK's History, by number.
 
-    Of reports that `save_history`, `save_report` or `TrialStorePlugin` wrote every field comes back. Of trials that were
-    not AMLTK's, PRUNED and TIMED_OUT are ``fail``, CANCELED is ``unknown``, and times are local and naive, as AMLTK's
-    are. The reports' buckets are `TrialStoreBucket`s of the trials, so `Report.retrieve` gives their artifacts.
+    Of reports that `save_history`, `save_report` or `TrialStorePlugin` wrote every field comes back. Of trials that
+    were not AMLTK's, PRUNED and TIMED_OUT are ``fail``, CANCELED is ``unknown``, and times are local and naive, as
+    AMLTK's are. The reports' buckets are `TrialStoreBucket`s of the trials, so `Report.retrieve` gives their artifacts.
 
     Args:
         experiment: Which.
@@ -131,10 +133,10 @@ def asked(trial: Trial[Any], experiment: Experiment) -> dict[str, Any]:
     if left_out:
         noted["left_out"] = left_out
     return {
-        "name": trial.name,
+        "name": check_name(trial.name, "trial"),
         "params": trial.config,
         "fidelity": trial.fidelities or None,
-        "seed": trial.seed,
+        "seed": plain(trial.seed),
         "submitted_at": aware(trial.created_at),
         "attributes": {NOTE: noted},
         **info,
@@ -180,10 +182,10 @@ def ended_record(report: Trial.Report[Any], experiment: Experiment) -> TrialReco
     return ended_trial(reported(report, experiment), declared, partial(trial_body, experiment.space), now_text())
 
 
-def adoption(experiment: Experiment, report: Trial.Report[Any], number: int, attempt: int) -> list[Draft]:
-    """Commands that make the objects in the report's bucket artifacts of the trial."""
-    home = home_in(report.trial.bucket, experiment)
-    return report.trial.bucket._objects.adoption(home, number, attempt) if home else []
+def adopt(experiment: Experiment, reports: Mapping[int, Trial.Report[Any]], attempt: int) -> list[Draft]:
+    """Make the objects in the reports' buckets artifacts of the trials, by number; see `Objects.adopt`."""
+    homes = {number: home_in(report.trial.bucket, experiment) for number, report in reports.items()}
+    return Objects(experiment).adopt({home: (number, attempt) for number, home in homes.items() if home})
 
 
 def bind(experiment: Experiment, report: Trial.Report[Any], number: int) -> None:
@@ -192,11 +194,12 @@ def bind(experiment: Experiment, report: Trial.Report[Any], number: int) -> None
         report.trial.bucket = report.trial.bucket.recorded(number)
 
 
-def _adopt(experiment: Experiment, report: Trial.Report[Any], number: int, attempt: int) -> None:
-    drafts = adoption(experiment, report, number, attempt)
+def _settle(experiment: Experiment, reports: Mapping[int, Trial.Report[Any]]) -> None:
+    drafts = adopt(experiment, reports, attempt=1)
     if drafts:
         experiment._ledger.execute(*drafts)
-    bind(experiment, report, number)
+    for number, report in reports.items():
+        bind(experiment, report, number)
 
 
 def home_in(bucket: PathBucket, experiment: Experiment) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,27 +75,34 @@ class Objects:
         if ids:
             self.experiment._ledger.execute(Draft("remove_artifacts", {"ids": ids}))
 
-    def adoption(self, home: str, trial: int, attempt: int) -> list[Draft]:
-        """Commands that make the objects of a bucket those of a trial.
+    def adopt(self, trials: Mapping[str, tuple[int, int]]) -> list[Draft]:
+        """Make the objects of buckets those of trials, with the next commit; bytes are not moved.
 
         Args:
-            home: Name of the bucket, which ends with ``/``.
-            trial: Number of the trial.
-            attempt: Its attempt.
+            trials: Number and attempt by the name of the bucket, which ends with ``/``.
+
+        Returns:
+            Commands that belong into that commit: the caller must execute them.
         """
+        waiting = self._named(NO_TRIAL) if trials else {}
         rows, gone = [], []
-        for name, found in self._named(NO_TRIAL).items():
-            if name.startswith(home):
-                newest = found[-1]
-                own = replace(newest, trial=trial, attempt=attempt, name=name.removeprefix(home), id=new_ulid())
-                rows.append(replace(own, at=now_text()).row())
+        for name, found in waiting.items():
+            home = _home_among(trials, name)
+            if home is not None:
+                trial, attempt = trials[home]
+                rows.append(_row_for(found[-1], trial, attempt, name.removeprefix(home)))
                 gone += [artifact.id for artifact in found]
         if not rows:
             return []
-        return [
-            Draft("rows", {"table": "artifacts", "rows": rows}),
-            Draft("remove_artifacts", {"ids": gone}),
-        ]
+        self.experiment._ledger.log_rows("artifacts", rows)
+        return [Draft("remove_artifacts", {"ids": gone})]
+
+    def share(self, trial: int, other: int, attempt: int) -> None:
+        """Make the objects of a trial another's as well."""
+        rows = [_row_for(artifact, other, attempt, name) for name, artifact in self.of_trial(trial).items()]
+        if rows:
+            self.experiment._ledger.log_rows("artifacts", rows)
+            self.experiment._ledger.commit_buffered()
 
     def of_trial(self, trial: int) -> dict[str, Artifact]:
         """The objects of a trial by name, the newest of each; with `NO_TRIAL` those of none."""
@@ -129,6 +136,20 @@ class Objects:
         for artifact in self.experiment._ledger.artifacts(trial):
             named.setdefault(artifact.name, []).append(artifact)
         return named
+
+
+def _home_among(homes: Container[str], name: str) -> str | None:
+    """The innermost of the buckets that an object is in."""
+    folder = name.rpartition("/")[0]
+    while folder:
+        if f"{folder}/" in homes:
+            return f"{folder}/"
+        folder = folder.rpartition("/")[0]
+    return None
+
+
+def _row_for(artifact: Artifact, trial: int, attempt: int, name: str) -> list[Any]:
+    return replace(artifact, trial=trial, attempt=attempt, name=name, at=now_text(), id=new_ulid()).row()
 
 
 def home_of(name: str | None, attributes: str | None) -> str | None:

@@ -9,7 +9,8 @@ from amltk.optimization import Trial
 from amltk.scheduling import Plugin, Task
 
 from trialstore.experiment import Experiment
-from trialstore.integrations.amltk.history import adoption, asked, bind, ended_record, save_report
+from trialstore.integrations.amltk.history import adopt, asked, bind, ended_record, save_report
+from trialstore.integrations.amltk.objects import Objects
 from trialstore.journal.journal import Draft
 from trialstore.model.errors import LostTrialError, TransitionError
 from trialstore.model.times import format_time
@@ -102,7 +103,7 @@ class TrialStorePlugin(Plugin):
     def _exception(self, future: Any, error: BaseException) -> None:
         if future in self._running:
             trial, held = self._running.pop(future)
-            self._finish(held, trial.crashed(error))  # type: ignore[arg-type]
+            self._finish(held, trial.crashed(error))
 
     def _cancelled(self, future: Any) -> None:
         if future in self._running:
@@ -112,9 +113,11 @@ class TrialStorePlugin(Plugin):
         ledger = self.experiment._ledger
         body = ended_record(report, self.experiment).to_json()
         fields: dict[str, Any] = {name: body[name] for name in _RESULT if name in body}
-        fields |= {"trial": trial.number, "attempt": trial.attempt, "status": body["status"], "when": body["ended_at"]}
+        fields |= {"trial": trial.number, "attempt": trial.attempt, "status": body["status"]}
+        # With an executor that runs at once, the report is there before AMLTK tells that the trial was submitted.
+        fields["when"] = max(body["ended_at"], trial._held.record.started_at or "")
         note = Draft("annotate", {"trial": trial.number, "attributes": body["attributes"]})
-        moved = adoption(self.experiment, report, trial.number, trial.attempt)
+        moved = adopt(self.experiment, {trial.number: report}, trial.attempt)
         *_, outcome = ledger.execute(*moved, note, Draft("finish", fields))
         trial._held.disown()
         if outcome.reason is not None:
@@ -123,7 +126,8 @@ class TrialStorePlugin(Plugin):
             except (LostTrialError, TransitionError):
                 # Somebody took the trial meanwhile; what it cost to evaluate is not thrown away.
                 _log.warning("trial %d was lost, its report is written as another trial", trial.number, exc_info=True)
-                self.numbers[report.name] = save_report(report, self.experiment)
+                again = self.numbers[report.name] = save_report(report, self.experiment)
+                Objects(self.experiment).share(trial.number, again, attempt=1)
             return
         bind(self.experiment, report, trial.number)
         ledger.maintain(outcome.value)

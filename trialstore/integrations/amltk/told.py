@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import math
 import traceback as tracebacks
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_told: set[str] = set()
 
 _STATUSES = {
     Trial.Status.SUCCESS: Status.SUCCEEDED,
@@ -66,7 +69,7 @@ def aware(time: datetime) -> datetime:
 
 
 def storable(values: Mapping[Any, Any], what: str, left_out: list[str]) -> dict[str, Any]:
-    """Those of the values that a store keeps exactly; the others are named in `left_out`, and in the log."""
+    """Those of the values that a store keeps exactly; the others are named in `left_out`, and once in the log."""
     kept: dict[str, Any] = {}
     for name, value in values.items():
         try:
@@ -77,7 +80,9 @@ def storable(values: Mapping[Any, Any], what: str, left_out: list[str]) -> dict[
             kind = type(value)
             said = f"{what}.{name}: {kind.__module__}.{kind.__qualname__}"
             left_out.append(said)
-            _log.warning("not stored, since it cannot be, exactly: %s", said)
+            if said not in _told:  # an optimiser's own objects come with every trial
+                _told.add(said)
+                _log.warning("not stored, since it cannot be, exactly: %s", said)
         else:
             kept[name] = value
     return kept
@@ -88,11 +93,14 @@ def noted_exception(exception: BaseException) -> tuple[str, dict[str, Any]]:
     text = "".join(tracebacks.format_exception_only(exception)).strip()
     kind = type(exception)
     noted: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}"}
+    # What its pickle would call the type with: `args` of an OSError leaves the file out.
+    made_of = exception.__reduce__()
+    args = list(made_of[1]) if isinstance(made_of, tuple) and made_of[0] is kind else list(exception.args)
     try:
-        pack(list(exception.args))
+        pack(args)
     except TrialStoreError:
         return text, noted
-    return text, {**noted, "args": list(exception.args)}
+    return text, {**noted, "args": args}
 
 
 def exception_of(text: str, noted: Mapping[str, Any] | None) -> BaseException:
@@ -122,7 +130,7 @@ def store_profile(name: str, interval: Profile.Interval) -> StoreProfile:
     sizes = (memory.start_rss, memory.end_rss, memory.start_vms, memory.end_vms)
     return StoreProfile(
         TimeInterval(float(time.start), float(time.end), kind),
-        MemoryInterval(*map(float, sizes), unit=unit),
+        MemoryInterval.of([*map(float, sizes), math.nan, math.nan], unit),
     )
 
 
