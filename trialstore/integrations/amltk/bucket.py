@@ -213,6 +213,10 @@ class TrialStoreBucket(PathBucket):
         """Delete all objects of this bucket and of the buckets in it, also those of recorded trials."""
         self._objects.remove(list(self._artifacts().values()))
 
+    def clear(self) -> None:
+        """The same as `rmdir`."""
+        self.rmdir()
+
     def sizes(self) -> dict[str, int]:
         """Bytes of each object by name; buckets in this one are left out."""
         return {name: found.size_bytes for name, found in self._artifacts().items() if "/" not in name}

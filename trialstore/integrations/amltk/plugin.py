@@ -49,7 +49,7 @@ class TrialStorePlugin(Plugin):
         >>> task = scheduler.task(evaluate, plugins=TrialStorePlugin(bucket.experiment))
         >>> @scheduler.on_start
         ... def begin():
-        ...     _ = task.submit(Trial.create(name="a", config={"x": 3}, metrics=[loss], bucket=bucket / "a"))
+        ...     _ = task.submit(Trial.create(name="a", config={"x": 3.0}, metrics=[loss], bucket=bucket / "a"))
         >>> _ = scheduler.run()
         >>> bucket.experiment.sql("SELECT name, status, metrics.loss FROM trials").fetchall()
         [('a', 'SUCCEEDED', 9.0)]
