@@ -91,7 +91,7 @@ class World:
         self.scheduler.spawn(process, actor.main, after)
         if self.place.weather.suspended and self.chance.random() < 0.3:
             when = self.scheduler.now + after + self.chance.uniform(0, 0.3)
-            self.scheduler.at(when, lambda: self.scheduler.suspend(process, 2000.0, machine=False))
+            self.scheduler.at(when, lambda: self.scheduler.suspend(process, 5000.0, machine=False))
 
     def replace(self, process: Process) -> None:
         """A new process takes the place of one that died."""

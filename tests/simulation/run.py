@@ -55,7 +55,6 @@ def settings(chance: random.Random) -> dict[str, Any]:
         ),
         "maintenance:SESSION_MEMORY": chance.choice([timedelta(minutes=15), GRACE]),
         "journal:ROUND_EVERY": chance.choice([5, 256]),
-        "maintenance:MOST_COMMITS": chance.choice([3, 4096]),
     }
 
 

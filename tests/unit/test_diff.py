@@ -200,5 +200,6 @@ def test_the_past_in_a_shell(root: Path) -> None:
         assert "nothing changed" in run("diff", root, cited, cited).output
         assert "neither the id" in run("diff", root, "yesterday", code=1).output
         assert "no zone" in run("sql", root, count, "--as-of", "2026-11-21T01:02:03", code=1).output
+        assert "too long ago" in run("diff", root, "9999999d", code=2).output
         store["tune"].trial(6).annotate(x="\x1b[31mred[bold]")
         assert "\x1b[31m" not in run("diff", root, cited).output

@@ -292,6 +292,11 @@ def test_attached_stores_show_the_same_time(root: Path, tmp_path: Path) -> None:
         assert store.sql(both, as_of=cited).fetchone() == (6, 7)
 
 
+def test_a_number_without_an_end_is_no_id() -> None:
+    with pytest.raises(UsageError, match="not the id"):
+        Citation.parse("ts" + "7" * 4_000_000)
+
+
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_an_id_tells_what_was_put_in(count: int) -> None:
     marks = [(number, (number * 1000 - 1, number * 77)) for number in range(count)]

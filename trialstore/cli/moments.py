@@ -46,5 +46,8 @@ def parse_moment(text: str | None) -> AsOf | None:
         return {numbered[1]: int(numbered[2])}
     if _AGO.fullmatch(text.strip()):
         length: timedelta = parse_duration(text)
-        return datetime.now(UTC) - length
+        try:
+            return datetime.now(UTC) - length
+        except OverflowError:
+            raise typer.BadParameter(f"{text!r} is too long ago", param_hint="MOMENT") from None
     return text

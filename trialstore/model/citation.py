@@ -27,6 +27,7 @@ _PREFIX = "ts"
 _TEXT = re.compile(r"ts[a-z2-7]{10,}")
 _STORE, _EXPERIMENT = 1, 2
 _DIGEST_BYTES = 5
+_LONGEST_BITS = 63
 
 
 def is_citation(text: str) -> bool:
@@ -111,6 +112,8 @@ def _numbers(data: bytes) -> list[int]:
         if byte < 128:
             found.append(number)
             number, shift = 0, 0
+        elif shift > _LONGEST_BITS:
+            raise ValueError
     if shift:
         raise ValueError
     return found
