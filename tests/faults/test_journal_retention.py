@@ -162,6 +162,34 @@ def test_a_writer_suspended_around_its_put_does_not_fork(blobs: FaultyBlobs, clo
     assert words(sleeper) == seen
 
 
+def test_a_command_that_counted_behind_the_checkpoint_and_came_again_after_it_is_no_refusal(
+    blobs: FaultyBlobs, clock: Clock
+) -> None:
+    """Its writer slept meanwhile: it may not be told that the command changed nothing."""
+    sleeper = journal_on(blobs)
+    sleeper.execute(note("first"))
+    create = blobs.create
+
+    def slow_answer(key: str, data: bytes) -> bool:
+        create(key, data)
+        blobs.create = create  # type: ignore[method-assign]
+        other = journal_on(blobs.process())
+        other.execute(note("other"))
+        other.checkpoint()
+        with other.view() as state:
+            again, _ = encode_commit(state.seq + 1, state.crc32, data[data.index(b"\n") + 1 :])
+            assert create(Log(blobs, "a").blob(state.seq + 1), again)
+        clock.pass_by(blobs, R)
+        raise OutcomeUnknownError("no answer")
+
+    blobs.create = slow_answer  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknownError, match="too late to learn"):
+        sleeper.execute(note("mine"))
+    assert words(sleeper) == ["first", "mine", "other"]
+    sleeper.execute(note("next"))
+    assert words(journal_on(blobs.process())) == ["first", "mine", "other", "next"]
+
+
 def test_a_put_that_took_long_and_stands_is_believed(blobs: FaultyBlobs, clock: Clock) -> None:
     writer = journal_on(blobs)
     writer.execute(note("first"))

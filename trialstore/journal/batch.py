@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trialstore.journal.commit import Command
-from trialstore.journal.machine import Outcome
+from trialstore.journal.machine import ALREADY, Outcome
 from trialstore.model.times import now_text
 
 __all__ = ["COMMIT_LIMIT_BYTES", "Batch", "Draft", "Entry", "joined", "outcomes_of"]
@@ -73,13 +73,16 @@ class Batch:
 
 
 def outcomes_of(batch: Batch, commands: list[Command], outcomes: list[Outcome]) -> list[Outcome] | None:
-    """The outcomes of a batch that an earlier attempt put into a commit after all."""
+    """The outcomes of a batch that an earlier attempt put into a commit after all.
+
+    None when the commit says nothing of them: also when the batch counted before, and was sent once more.
+    """
     mine = [
         outcome
         for command, outcome in zip(commands, outcomes, strict=True)
         if command["session"] == batch.session and batch.first <= command["counter"] <= batch.last
     ]
-    return mine or None
+    return None if all(outcome is ALREADY for outcome in mine) else mine
 
 
 def joined(batch: Batch, others: Mapping[str, bytes]) -> tuple[bytes, list[str]]:

@@ -148,6 +148,8 @@ class Sender:
             outcomes = self._replica.take(commit, self._log.blob(seq), batch)
             if taken:
                 self._clear(taken)
+            if outcomes is None and batch.entries:
+                outcomes = self._replica.refresh(batch)  # it counted before, in a commit that is behind the state
             return outcomes or [], None
         outcomes = self._replica.refresh(batch)
         if outcomes is None and self._replica.state().seq >= seq:
