@@ -354,7 +354,9 @@ class Actor:
             return  # history of that time is no longer kept
         if until is not None and snapshot.seq != until:
             self.history.wrong.append(f"a snapshot as of {until} is of {snapshot.seq}")
-        rows = read_snapshot(self.world, snapshot, self.program.process, whole=until is None)
+        # The process may have stood still since it looked, for longer than files are kept for readers.
+        whole = until is None and self._is_recent(taken_at)
+        rows = read_snapshot(self.world, snapshot, self.program.process, whole)
         if rows is not None:
             self.history.seen.append(Seen("rows", self.program.process.name, snapshot.seq, snapshot.seq, rows))
             self.snapshots.append((taken_at, snapshot, rows))
@@ -362,11 +364,13 @@ class Actor:
     def do_reread(self) -> None:
         if self.snapshots:
             taken_at, snapshot, before = self.chance.choice(self.snapshots)
-            # A clock that is ahead shortens the grace.
-            recent = self.world.scheduler.now - taken_at < GRACE.total_seconds() - 700
-            rows = read_snapshot(self.world, snapshot, self.program.process, whole=recent)
+            rows = read_snapshot(self.world, snapshot, self.program.process, self._is_recent(taken_at))
             if rows is not None and rows != before:
                 self.history.wrong.append(f"the snapshot of {snapshot.seq} has changed")
+
+    def _is_recent(self, taken_at: float) -> bool:
+        """Whether files of that time must still be there. A clock that is ahead shortens the grace."""
+        return self.world.scheduler.now - taken_at < GRACE.total_seconds() - 700
 
 
 def read_snapshot(world: World, snapshot: Any, process: Process, whole: bool) -> dict[str, Counter[Any]] | None:
