@@ -212,17 +212,16 @@ def _time(value: object) -> str:
 
 def _import_chunk(ledger: Ledger, records: list[TrialRecord]) -> int:
     from trialstore.tables.live import records_table
-    from trialstore.tables.parts import write_part
+    from trialstore.tables.parts import none_if_full, whole_or_none, write_part
     from trialstore.tables.rows import rows_table
 
     first: int = ledger.execute_one(Draft("allocate", {"count": len(records)}))
     for index, record in enumerate(records):
         record.number = first + index
     ended = [(r.number, r.attempt, str(r.status), r.ended_at, r.worker, "imported") for r in records]
-    parts = [
-        write_part(ledger.blobs, ledger.key, "trials", records_table(records), seq=-1),
-        write_part(ledger.blobs, ledger.key, "status", rows_table("status", ended), seq=-1),
-    ]
+    with whole_or_none(ledger.blobs, ledger.key) as parts:
+        parts.append(write_part(ledger.blobs, ledger.key, "trials", records_table(records), seq=-1))
+        parts.append(write_part(ledger.blobs, ledger.key, "status", rows_table("status", ended), seq=-1))
     counts: dict[str, int] = {}
     busy_us = 0
     for record in records:
@@ -239,7 +238,8 @@ def _import_chunk(ledger: Ledger, records: list[TrialRecord]) -> int:
     }
     if not ledger.entry.config["repeats"]:
         fields["keys"] = [repeat_key({"id": r.id, "fidelity": r.fidelity}).hex() for r in records]
-    *_, outcome = ledger.execute(Draft("import", fields))
+    with none_if_full(ledger.blobs, ledger.key, parts):
+        *_, outcome = ledger.execute(Draft("import", fields))
     if outcome.reason is not None:
         ledger.blobs.delete([part.blob_key(ledger.key) for part in parts])
         ledger.refuse(outcome)

@@ -18,7 +18,7 @@ from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.part import TABLES, Part
 from trialstore.model.times import format_time, now_text, parse_time
 from trialstore.tables.live import packed_rows_table
-from trialstore.tables.parts import merge_parts
+from trialstore.tables.parts import merge_parts, none_if_full
 from trialstore.tables.series import rows_extent
 
 __all__ = ["READERS_GRACE", "SESSION_MEMORY", "Compaction", "compact", "delete_retired", "tidy"]
@@ -135,17 +135,14 @@ def _merge(blobs: Blobs, key: str, journal: Journal[ExperimentState], table: str
             if all(part.id in state.manifest.parts for part in parts):
                 raise
         return 0  # this process stood still while another one merged them, and their grace is over
-    *_, outcome = journal.execute(
-        Draft(
-            "replace",
-            {
-                "remove": [part.id for part in parts],
-                "add": [part.to_json() for part in new],
-                "dropped": {part.id: sorted(superseded[part.id]) for part in parts if part.id in superseded},
-                "dropped_artifacts": sorted(removed) if choose is _all_small else [],
-            },
-        )
-    )
+    fields = {
+        "remove": [part.id for part in parts],
+        "add": [part.to_json() for part in new],
+        "dropped": {part.id: sorted(superseded[part.id]) for part in parts if part.id in superseded},
+        "dropped_artifacts": sorted(removed) if choose is _all_small else [],
+    }
+    with none_if_full(blobs, key, new):
+        *_, outcome = journal.execute(Draft("replace", fields))
     if outcome.reason is not None:
         blobs.delete([part.blob_key(key) for part in new])
         return 0

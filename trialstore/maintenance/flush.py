@@ -5,10 +5,9 @@ from __future__ import annotations
 from trialstore.blobs.protocol import Blobs
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
-from trialstore.model.part import Part
 from trialstore.model.ranges import ranges_of
 from trialstore.tables.live import copy_records, packed_rows_table, records_table
-from trialstore.tables.parts import write_part
+from trialstore.tables.parts import none_if_full, whole_or_none, write_part
 from trialstore.tables.series import segments
 
 __all__ = ["flush"]
@@ -41,24 +40,21 @@ def _flush(blobs: Blobs, key: str, journal: Journal[ExperimentState]) -> int | N
         series = [part for part in state.manifest.parts.values() if part.table == "telemetry"]
     if not records and not logs:
         return 0
-    parts: list[Part] = []
-    if records:
-        parts.append(write_part(blobs, key, "trials", records_table(records), seq))
-    for table, (start, rows) in logs.items():
-        packed = packed_rows_table(table, rows)
-        pieces = segments(packed, start, series) if table == "telemetry" else [(0, packed)]
-        parts += [write_part(blobs, key, table, piece, seq, after) for after, piece in pieces]
-    *_, outcome = journal.execute(
-        Draft(
-            "flush",
-            {
-                "seq": seq,
-                "trials": [list(pair) for pair in ranges_of(record.number for record in records)],
-                "rows": {table: [start, len(rows)] for table, (start, rows) in logs.items()},
-                "parts": [part.to_json() for part in parts],
-            },
-        )
-    )
+    with whole_or_none(blobs, key) as parts:
+        if records:
+            parts.append(write_part(blobs, key, "trials", records_table(records), seq))
+        for table, (start, rows) in logs.items():
+            packed = packed_rows_table(table, rows)
+            for after, piece in segments(packed, start, series) if table == "telemetry" else [(0, packed)]:
+                parts.append(write_part(blobs, key, table, piece, seq, after))
+    fields = {
+        "seq": seq,
+        "trials": [list(pair) for pair in ranges_of(record.number for record in records)],
+        "rows": {table: [start, len(rows)] for table, (start, rows) in logs.items()},
+        "parts": [part.to_json() for part in parts],
+    }
+    with none_if_full(blobs, key, parts):
+        *_, outcome = journal.execute(Draft("flush", fields))
     if outcome.reason is not None:
         blobs.delete([part.blob_key(key) for part in parts])
         return None if outcome.reason == "part between" else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from trialstore.blobs.protocol import Blobs
 from trialstore.journal.arrival import arrival
 from trialstore.model.damage import as_damage
-from trialstore.model.errors import DamagedError
+from trialstore.model.errors import DamagedError, StorageFullError
 from trialstore.model.identity import new_ulid
 from trialstore.model.part import Part, Ranges
 from trialstore.model.ranges import ranges_of
@@ -26,7 +27,16 @@ from trialstore.tables.schema import STRUCTS, fields_of
 from trialstore.tables.times import time_text
 from trialstore.tables.trials import records_from
 
-__all__ = ["describe_part", "merge_parts", "read_part", "read_records", "read_trials_of", "write_part"]
+__all__ = [
+    "describe_part",
+    "merge_parts",
+    "none_if_full",
+    "read_part",
+    "read_records",
+    "read_trials_of",
+    "whole_or_none",
+    "write_part",
+]
 
 
 def write_part(blobs: Blobs, experiment_key: str, name: str, table: pa.Table, seq: int, after: int = 0) -> Part:
@@ -47,6 +57,27 @@ def write_part(blobs: Blobs, experiment_key: str, name: str, table: pa.Table, se
     part = replace(describe_part(new_ulid(), name, table, data, seq), after=after)
     blobs.write(part.blob_key(experiment_key), bytes(data))
     return part
+
+
+@contextmanager
+def whole_or_none(blobs: Blobs, experiment_key: str) -> Iterator[list[Part]]:
+    """A list for the parts that are written in a with-block: their files are deleted when it ends with an error."""
+    written: list[Part] = []
+    try:
+        yield written
+    except BaseException:
+        blobs.delete([part.blob_key(experiment_key) for part in written])
+        raise
+
+
+@contextmanager
+def none_if_full(blobs: Blobs, experiment_key: str, parts: Sequence[Part]) -> Iterator[None]:
+    """Delete parts again when there is no space to announce them: each further attempt would leave more."""
+    try:
+        yield
+    except StorageFullError:
+        blobs.delete([part.blob_key(experiment_key) for part in parts])
+        raise
 
 
 def describe_part(part_id: str, name: str, table: pa.Table, data: bytes | memoryview, seq: int) -> Part:
@@ -142,14 +173,10 @@ def merge_parts(
         rows_per_part: Most rows of a new part.
     """
     after, seq = max(map(arrival, parts), default=(0, 0))
-    written: list[Part] = []
-    try:
+    with whole_or_none(blobs, experiment_key) as written:
         for table in _merged(blobs, experiment_key, name, parts, superseded, removed_artifacts, rows_per_part):
             part = write_part(blobs, experiment_key, name, table, seq, after)
             written.append(part)
-    except BaseException:
-        blobs.delete([part.blob_key(experiment_key) for part in written])
-        raise
     return written
 
 
