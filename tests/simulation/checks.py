@@ -5,12 +5,25 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.simulation.actors import KEY, OPTIONS, World
 from tests.simulation.history import TOKEN, Call
 from tests.simulation.model import BrokenError, Model, Verdict
 from trialstore.model.errors import OutcomeUnknownError
+
+
+@contextmanager
+def named(check: str) -> Iterator[None]:
+    """Say of what is found to be broken which check found it."""
+    try:
+        yield
+    except BrokenError as error:
+        error.check = check
+        raise
+
 
 EXPERIMENT = f"journal/experiment={KEY}/"
 
@@ -35,16 +48,30 @@ class Audit:
         Raises:
             BrokenError: the first thing that does not hold.
         """
-        for wrong in (*self.place.broken, *self.history.wrong):
+        for check in (
+            self.check_storage,
+            self.check_deeds,
+            self.fold,
+            self.check_calls,
+            self.check_order,
+            self.check_looks,
+            self.check_reads,
+            self.check_logged,
+            self.check_leases,
+            self.check_files,
+        ):
+            with named(check.__name__):
+                check()
+
+    def check_storage(self) -> None:
+        """No blob was written twice with different content."""
+        for wrong in self.place.broken:
             raise BrokenError(wrong)
-        self.fold()
-        self.check_calls()
-        self.check_order()
-        self.check_looks()
-        self.check_reads()
-        self.check_logged()
-        self.check_leases()
-        self.check_files()
+
+    def check_deeds(self) -> None:
+        """What each process saw with its own eyes was as it must be."""
+        for wrong in self.history.wrong:
+            raise BrokenError(wrong)
 
     def fold(self) -> None:
         wanted = {seen.low for seen in self.history.seen if seen.kind == "rows"}
@@ -172,6 +199,14 @@ class Audit:
             if path not in self.place.blobs:
                 raise BrokenError(f"artifact {path} does not exist")
 
+    @named("check_ended")
+    def check_ended(self) -> None:
+        """Every trial could be finished in the end."""
+        left = [trial.number for trial in self.model.trials.values() if trial.ended_at is None]
+        if left:
+            raise BrokenError(f"trials {left} could not be finished")
+
+    @named("same_state")
     def same_state(self, state: dict[str, Any]) -> None:
         """The state as a new process sees it is the model's."""
         model = self.model

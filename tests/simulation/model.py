@@ -33,7 +33,13 @@ TABLES = ("metrics", "telemetry", "status", "artifacts")
 
 
 class BrokenError(Exception):
-    """Something that must hold does not."""
+    """Something that must hold does not.
+
+    Attributes:
+        check: The check that found it.
+    """
+
+    check = "fold"
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 from tests.simulation.actors import GRACE, Actor, Program, World, read_snapshot
 from tests.simulation.checks import Audit, digest
 from tests.simulation.history import History, Seen, recorded
+from tests.simulation.model import BrokenError
 from tests.simulation.schedule import Process, Scheduler
 from tests.simulation.seams import Seams, installed
 from tests.simulation.storage import Place, Weather
@@ -25,12 +26,14 @@ class Ending:
 
     Attributes:
         problem: What does not hold, None when all does.
+        check: The check that found it, None where the code under test failed by itself.
         digest: What two runs of the seed must share.
         counts: Of deeds by what became of them, of requests, and of commits.
     """
 
     seed: int
     problem: str | None
+    check: str | None
     digest: str
     counts: Counter[str]
     trace: list[str]
@@ -67,7 +70,7 @@ def run_seed(seed: int, show_traceback: bool = False) -> Ending:
     history = History(scheduler)
     seams = Seams(scheduler, Process("outside", random.Random(seed), 0.0))
     world = World(seed, scheduler, place, history, seams)
-    problem = None
+    problem = check = None
     with ExitStack() as stack:
         stack.enter_context(installed(seams, settings(chance), chance.random() < 0.7))
         stack.enter_context(recorded(history))
@@ -79,6 +82,7 @@ def run_seed(seed: int, show_traceback: bool = False) -> Ending:
             finish(world, stormy)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
+            check = error.check if isinstance(error, BrokenError) else None
             if show_traceback:
                 traceback.print_exc()
     counts = Counter(history.counts) + Counter(
@@ -88,7 +92,7 @@ def run_seed(seed: int, show_traceback: bool = False) -> Ending:
         seeds=1,
         commits=sum("journal/" in k for k in place.ever),
     )
-    return Ending(seed, problem, digest(world), counts, place.trace)
+    return Ending(seed, problem, check, digest(world), counts, place.trace)
 
 
 def finish(world: World, stormy: bool) -> None:
@@ -138,9 +142,7 @@ def finish(world: World, stormy: bool) -> None:
     world.scheduler.run()
     last = Audit(world, stormy)
     last.run()
-    open_trials = [t.number for t in last.model.trials.values() if t.ended_at is None]
-    if open_trials:
-        raise AssertionError(f"trials {open_trials} could not be finished")
+    last.check_ended()
     last.same_state(states[-1])
 
 
