@@ -194,18 +194,19 @@ class Experiment(Maintained, Rendered, Runs):
 
     def import_trials(
         self,
-        rows: pl.DataFrame | pa.Table | Iterable[Mapping[str, Any]],
+        rows: pl.DataFrame | pa.Table | Iterable[Mapping[str, Any] | Report],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> range:
         """Take in finished trials from elsewhere, as Parquet parts; returns their numbers.
 
         Args:
-            rows: A Polars frame, an Arrow table, or mappings, with ``params`` and ``metrics`` (structs, mappings, or
-                flat columns such as ``params.lr``; null means absent), and any of status (SUCCEEDED by default, and
-                always a final one), name, seed, fidelity, parent, submitted_at, started_at, ended_at (aware times),
-                exception, traceback, worker, runner, info, summary, attributes, extras, storage, profiles (by name, or
-                as the column has them), sem and n. A metric may also be an `Observation`.
+            rows: A Polars frame, an Arrow table, reports, or mappings, with ``params`` and ``metrics`` (structs,
+                mappings, or flat columns such as ``params.lr``; null means absent), and any of status (SUCCEEDED by
+                default, and always a final one), name, seed, fidelity, parent, submitted_at, started_at, ended_at
+                (aware times), exception, traceback, worker, runner, info, summary, attributes, extras, storage,
+                profiles (by name, or as the column has them), sem and n. A metric may also be an `Observation`. A
+                report brings all that it says but its number and its attempts; of artifacts it brings the names alone.
             progress: Told how many rows are in after every 131,072.
 
         Raises:

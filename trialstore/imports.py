@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from trialstore.journal.experiment import repeat_key
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
-from trialstore.model.codec import pack, pack_dict
-from trialstore.model.errors import InvalidMetricsError, InvalidParamsError, TrialStoreError, UsageError
-from trialstore.model.identity import check_name
+from trialstore.life.arriving import Describe, ended_trial
+from trialstore.model.errors import InvalidParamsError, TrialStoreError
 from trialstore.model.metric import Metric
-from trialstore.model.observation import Observation
-from trialstore.model.profile import PROFILE_FIELDS, Profile
 from trialstore.model.record import TrialRecord
-from trialstore.model.status import Status
-from trialstore.model.times import format_time, now_text, parse_time
+from trialstore.model.times import now_text, parse_time
+from trialstore.report import Report
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["Describe", "ended_trial", "import_trials"]
+__all__ = ["import_trials"]
 
 CHUNK_ROWS = 1 << 17
-
-Describe = Callable[[Mapping[str, Any], Mapping[str, Any] | None], dict[str, Any]]
-"""Gives the stored form of parameters and fidelity, or raises `InvalidParamsError`."""
-
-_PLAIN = ("name", "seed", "parent", "exception", "traceback", "worker", "runner")
-_DICTS = ("summary", "attributes", "extras")
-_TIMES = ("submitted_at", "started_at", "ended_at")
-_REST = ("info", "sem", "n", "profiles", "storage")
-_KNOWN = frozenset({"params", "metrics", "fidelity", "status", *_PLAIN, *_DICTS, *_TIMES, *_REST})
 
 
 def import_trials(
     ledger: Ledger,
     metrics: tuple[Metric, ...],
     describe: Describe,
-    rows: pa.Table | pl.DataFrame | Iterable[Mapping[str, Any]],
+    rows: pa.Table | pl.DataFrame | Iterable[Mapping[str, Any] | Report],
     progress: Callable[[int], None] | None,
 ) -> range:
     """See `Experiment.import_trials`."""
@@ -95,9 +81,7 @@ def _nested(table: pa.Table) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _records(
-    rows: list[Mapping[str, Any]], metrics: tuple[Metric, ...], describe: Describe, offset: int
-) -> list[TrialRecord]:
+def _records(rows: list[Any], metrics: tuple[Metric, ...], describe: Describe, offset: int) -> list[TrialRecord]:
     now = now_text()
     declared = {metric.name: metric for metric in metrics}
     records, problems = [], []
@@ -111,103 +95,6 @@ def _records(
     if problems:
         raise InvalidParamsError("\n".join(problems), hint="nothing of these rows was imported")
     return records
-
-
-def ended_trial(row: Mapping[str, Any], declared: Mapping[str, Metric], describe: Describe, now: str) -> TrialRecord:
-    """The packed record of a row, still without a number; see `Experiment.import_trials` for what a row may have.
-
-    Args:
-        row: What is known of a trial that has ended.
-        declared: The experiment's metrics by name.
-        describe: Gives the stored form of parameters and fidelity.
-        now: The stored spelling of the time, for times that the row leaves out.
-    """
-    if not _KNOWN.issuperset(row):
-        raise UsageError(f"unknown columns {sorted(row.keys() - _KNOWN)}; known are {sorted(_KNOWN)}")
-    status = Status.parse(row.get("status", "SUCCEEDED"))
-    if not status.is_final:
-        raise UsageError(f"only finished trials can be imported, not {status}; register it instead")
-    body = describe(row.get("params", {}), row.get("fidelity"))
-    values, noise = _observed(row, declared)
-    times = {name: _time(row[name]) for name in _TIMES if name in row}
-    rest: dict[str, Any] = {name: row[name] for name in _PLAIN if name in row}
-    rest |= {name: pack_dict(row[name], name) for name in _DICTS if name in row}
-    if row.get("info") is not None:
-        rest["info"] = pack(row["info"], "info")
-    if row.get("profiles"):
-        rest["profiles"] = [[pack(value) for value in item] for item in _profiles(row["profiles"])]
-    if row.get("storage"):
-        rest["storage"] = [check_name(name, "stored thing") for name in row["storage"]]
-    return TrialRecord(
-        number=-1,
-        id=body["id"],
-        params=body["params"],
-        status=status,
-        submitted_at=times.get("submitted_at", now),
-        ended_at=times.get("ended_at", now),
-        seq=-1,
-        attempt=1,
-        fidelity=body.get("fidelity"),
-        metrics=pack_dict(values, "metrics"),
-        started_at=times.get("started_at"),
-        **noise,
-        **rest,
-    )
-
-
-def _observed(row: Mapping[str, Any], declared: Mapping[str, Metric]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics, and what is known of their noise, packed."""
-    given: dict[str, Any] = dict(row.get("metrics", {}))
-    sem, n = row.get("sem") or {}, row.get("n") or {}
-    loose = sorted((sem.keys() | n.keys()) - given.keys())
-    if loose:
-        raise InvalidMetricsError(f"metric {loose[0]!r} has an error or a count, and no value")
-    values: dict[str, Any] = {}
-    noise: dict[str, dict[str, Any]] = {}
-    for name, value in given.items():
-        if name not in declared:
-            raise InvalidMetricsError(f"metric {name!r} was not declared")
-        if name in sem or name in n:
-            value = Observation(value, sem.get(name), n.get(name))
-        if isinstance(value, Observation):
-            for kind, known in (("sem", value.sem), ("n", value.n)):
-                if known is not None:
-                    noise.setdefault(kind, {})[name] = pack(known)
-            value = value.mean
-        values[name], problem = declared[name].check(value)
-        if problem is not None:
-            raise InvalidMetricsError(problem)
-    return values, noise
-
-
-def _profiles(given: Any) -> Iterator[list[Any]]:
-    """The stored rows of profiles by name, or of the structs that the column `profiles` has."""
-    if isinstance(given, Mapping):
-        for name, profile in given.items():
-            if not isinstance(profile, Profile):
-                raise UsageError(f"profile {name!r} is none: {profile!r:.100}")
-            yield profile.to_row(check_name(name, "profile"))
-        return
-    for item in given:
-        if not isinstance(item, Mapping) or set(item) != set(PROFILE_FIELDS):
-            raise UsageError(f"not a row of profiles: {item!r:.100}")
-        row = [item[name] for name in PROFILE_FIELDS]
-        name, profile = Profile.from_row([*row[:2], *map(_size, row[2:4]), row[4], *map(_size, row[5:])])
-        yield profile.to_row(check_name(name, "profile"))
-
-
-def _size(value: Any) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"a measured value must be a number, not {value!r:.100}")
-    return float(value)
-
-
-def _time(value: object) -> str:
-    if not isinstance(value, datetime):
-        raise UsageError(f"not a time: {value!r}")
-    return format_time(value)
 
 
 def _import_chunk(ledger: Ledger, records: list[TrialRecord]) -> int:

@@ -95,6 +95,11 @@ class Report(Rendered):
         return self._record.name or f"{self.experiment}-{self.number}"
 
     @property
+    def given_name(self) -> str | None:
+        """The name it was registered with, None when it was given none."""
+        return self._record.name
+
+    @property
     def id(self) -> str:
         """Hash of its parameters."""
         return self._record.id

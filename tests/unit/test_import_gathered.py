@@ -67,6 +67,35 @@ def test_columns_of_one_experiment_go_into_another(experiment: ts.Experiment, tm
         assert found.storage == wanted.storage == {"a.txt"}
 
 
+def test_reports_of_one_experiment_go_into_another(experiment: ts.Experiment, tmp_path: Path) -> None:
+    trial = experiment.register_trial(
+        {"lr": (1, None)}, name="mine", seed=2**70, fidelity={"s": 3}, info=[], attributes={"a": 1}, reserve=True
+    )
+    trial.summary.update(nan=math.nan)
+    trial.attach_extra("plugin", {})
+    with trial.begin():
+        raise ValueError("x")
+    trial.store({"a.txt": "a"})
+    trial.fail(loss=ts.Observation(1.5, n=3))
+    running(experiment).success(loss=2**70, acc=math.nan)
+    experiment.register_trial({"lr": 3}).cancel()
+    other = experiment_in(tmp_path / "other")
+    assert other.import_trials(experiment.reports()) == range(3)
+    changed = {"seq", "attempt", "name"}
+    for found, wanted in zip(other.reports(), experiment.reports(), strict=True):
+        assert found.given_name == wanted.given_name
+        told, expected = found.to_dict(), wanted.to_dict()
+        same = {name: repr(value) for name, value in expected.items() if name not in changed}
+        assert {name: repr(value) for name, value in told.items() if name not in changed} == same
+
+
+def test_none_is_absent(experiment: ts.Experiment) -> None:
+    names = "status metrics sem n fidelity name seed info profiles storage exception parent summary extras ended_at"
+    experiment.import_trials([{"params": {"lr": 1}, **dict.fromkeys(names.split())}])
+    report = experiment.report(0)
+    assert (report.status, report.values, report.seed, report.summary) == (ts.Status.SUCCEEDED, {}, None, {})
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
@@ -77,6 +106,18 @@ def test_columns_of_one_experiment_go_into_another(experiment: ts.Experiment, tm
         ({"profiles": [{"name": "fit"}]}, "not a row of profiles"),
         ({"storage": [""]}, "stored thing is empty"),
         ({"summary": {"x": object()}}, "cannot be stored exactly"),
+        ({"summary": 3}, "summary must be a mapping, not 3"),
+        ({"metrics": [1]}, "metrics must be a mapping"),
+        ({"sem": 3}, "sem must be a mapping"),
+        ({"profiles": 3}, "profiles must be a list"),
+        ({"storage": "abc"}, "storage must be a list, not 'abc'"),
+        ({"seed": "x"}, "seed must be a whole number, not 'x'"),
+        ({"parent": 1.5}, "parent must be a whole number of 64 bits, not 1.5"),
+        ({"runner": 2**70}, "runner must be a whole number of 64 bits"),
+        ({"exception": ValueError("x")}, "exception must be text, not ValueError('x')"),
+        ({"worker": "\ud800"}, "not valid Unicode"),
+        ({"name": 3}, "the name of a trial must be text"),
+        ({"ended_at": "today"}, "ended_at must be a time, not 'today'"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_row(experiment: ts.Experiment, more: dict[str, Any], text: str) -> None:

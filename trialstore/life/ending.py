@@ -83,6 +83,7 @@ def finish(
     held.require_open()
     result, values = _checked(held, metrics, complete=status is Status.SUCCEEDED)
     if held.measuring:
+        _gathered(held, summary or {})  # what cannot be stored is refused before the measuring ends
         stop_all(held)
     if summary or held.unsaved is not None:
         values |= _gathered(held, summary or {})

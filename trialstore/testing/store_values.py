@@ -10,6 +10,7 @@ import pytest
 
 from trialstore.model.errors import InvalidNameError, TrialStoreError
 from trialstore.model.metric import Metric
+from trialstore.model.observation import Observation
 from trialstore.store import Store
 from trialstore.tables.values import value_of
 from trialstore.testing.place import Place
@@ -68,6 +69,33 @@ class Values(OnStore):
                 assert _exact(found.trial(0).metrics) == _exact(metrics)
                 assert [dict(found.trial(number).params) for number in (1, 2)] == [{"none": None}, {}]
                 assert _exact(found.document("values")[1]) == _exact(EVERYTHING)
+
+    def test_what_a_trial_gathers_comes_back_exactly(self, store: Store, place: Place) -> None:
+        """Noise, summary, extras, profiles, info, runner and names of stored things: live, in a part, and compacted."""
+        experiment = store.create_experiment("gathered", metrics=[Metric("loss")])
+        trial = experiment.register_trial({"x": 1}, info=EVERYTHING, seed=0, reserve=True)
+        trial.set_trial_runner(2**63 - 1)
+        trial.summary.update({f"v{n}": value for n, value in enumerate(EVERYTHING)})
+        trial.attach_extra("everything", EVERYTHING)
+        with trial.begin(), trial.profile("part", time="process", memory_unit="GB"):
+            trial.store({"a.txt": "elsewhere"}, where=lambda name, items: None)
+        report = trial.success(loss=Observation(1.5, math.nan, 2**62))
+        for move in (
+            lambda: None,
+            experiment.flush,
+            lambda: run_trial(new_experiment(store), {"v0": ""}, 0.0),
+            store.compact,
+        ):
+            move()
+            with place.open(mode="r") as reader:
+                found = reader.experiment("gathered").report(0)
+                assert found == report
+                assert _exact(found.summary) == _exact(trial.summary)
+                assert _exact((found.info, found.extras["everything"])) == _exact((EVERYTHING, EVERYTHING))
+                assert found.runner == 2**63 - 1
+                assert found.storage == {"a.txt"}
+                assert repr(found.profiles) == repr(report.profiles)
+                assert list(found.profiles) == ["trial", "trial:part"]
 
     def test_logged_values_come_back_exactly(self, store: Store) -> None:
         """Reports and samples keep type and value, whatever they are."""

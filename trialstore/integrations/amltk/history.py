@@ -14,7 +14,6 @@ from amltk.profiling import Profiler
 from amltk.store import PathBucket
 
 from trialstore.experiment import Experiment
-from trialstore.imports import ended_trial
 from trialstore.integrations.amltk.bucket import TrialStoreBucket
 from trialstore.integrations.amltk.metrics import amltk_metrics, store_metrics
 from trialstore.integrations.amltk.objects import NOTE, Objects
@@ -29,6 +28,7 @@ from trialstore.integrations.amltk.told import (
     store_status,
 )
 from trialstore.journal.journal import Draft
+from trialstore.life.arriving import ended_trial
 from trialstore.model.codec import plain
 from trialstore.model.errors import InvalidMetricsError
 from trialstore.model.identity import check_name
