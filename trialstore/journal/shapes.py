@@ -114,6 +114,7 @@ _OBJECT = _map(_TEXT, _ANY)
 _STATUS = cs.literal_schema([status.value for status in Status])
 _TABLE = cs.literal_schema(list(TABLES))
 _RANGES = _list(_row(_COUNT, _COUNT))
+_OWNER = _number(-1, 2**53)  # of an artifact: a trial, or none
 _TEXT_OR_NULL, _TIME_OR_NULL, _OBJECT_OR_NULL = _or_null(_TEXT), _or_null(_TIME), _or_null(_OBJECT)
 
 _TRIAL: dict[str, CoreSchema | Field] = {
@@ -167,7 +168,7 @@ _PART = _fields(
     rows=_COUNT,
     size_bytes=_COUNT,
     crc32=_CRC32,
-    trials=_RANGES,
+    trials=_list(_row(_OWNER, _OWNER)),
     seq=_SEQ,
     first_at=_may(_TIME_OR_NULL),
     last_at=_may(_TIME_OR_NULL),
@@ -179,7 +180,7 @@ _ROW = {
     "metrics": _row(_COUNT, _ATTEMPT, _TEXT, _or_null(_INT64), _TIME, _ANY),
     "telemetry": _row(_COUNT, _ATTEMPT, _TIME, _TEXT, _ANY),
     "status": _row(_COUNT, _ATTEMPT, _TEXT, _TIME, _TEXT_OR_NULL, _TEXT_OR_NULL),
-    "artifacts": _row(_COUNT, _ATTEMPT, _TEXT, _TEXT, _COUNT, _TEXT, _TIME, _TEXT_OR_NULL, _TEXT),
+    "artifacts": _row(_OWNER, _ATTEMPT, _TEXT, _TEXT, _COUNT, _TEXT, _TIME, _TEXT_OR_NULL, _TEXT),
 }
 ROW = {table: Shape(schema) for table, schema in _ROW.items()}
 """A row that rides the journal, by table."""

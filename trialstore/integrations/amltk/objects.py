@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from trialstore.integrations.amltk.formats import Formats
 from trialstore.journal.journal import Draft
 from trialstore.model.codec import decode
 from trialstore.model.identity import new_ulid
-from trialstore.model.times import now_text
+from trialstore.model.times import format_time, now_text
 
 __all__ = ["NOTE", "NO_TRIAL", "Objects"]
 
@@ -22,6 +22,9 @@ NO_TRIAL = -1
 
 NOTE = "amltk"
 """The attribute of a trial that says of its report what no column does."""
+
+
+_COLUMNS = [field.name for field in fields(Artifact)]
 
 
 class Objects:
@@ -108,28 +111,26 @@ class Objects:
         """The objects of a trial by name, the newest of each; with `NO_TRIAL` those of none."""
         return {name: found[-1] for name, found in self._named(trial).items()}
 
-    def of_homes(self, folder: str) -> Iterator[tuple[str, Artifact]]:
-        """The objects of recorded trials whose bucket is this one, or in it, by bucket and name; later trials later.
+    def of_homes(self, folder: str) -> dict[str, Artifact]:
+        """The objects of recorded trials whose bucket is this one, or in it, by bucket and name; later trials win.
 
-        Cost: a query over the experiment's trials.
+        Cost: a query over the experiment's trials and artifacts.
         """
         import polars as pl
 
         snapshot = self.experiment.snapshot()
-        found = snapshot.frame("artifacts").filter(pl.col("trial") >= 0).collect()
-        if found.is_empty():
-            return
-        wanted = pl.col("trial").is_in(found["trial"].unique().to_list())
+        rows = snapshot.frame("artifacts").filter(pl.col("trial") >= 0).select(_COLUMNS).sort("trial", "at").collect()
+        if rows.is_empty():
+            return {}
+        wanted = pl.col("trial").is_in(rows["trial"].unique().to_list())
         trials = snapshot.frame("trials").filter(wanted).select("trial", "name", "attributes").collect()
         homes = {number: home_of(name, attributes) for number, name, attributes in trials.iter_rows()}
-        rows = sorted(found.select("trial", "name", "id").iter_rows())
-        for number in dict.fromkeys(row[0] for row in rows):
-            home = homes.get(number)
-            if home is None or not (home.startswith(folder) or folder.startswith(home)):
-                continue
-            for name, artifact in self.of_trial(number).items():
-                if f"{home}{name}".startswith(folder):
-                    yield f"{home}{name}", artifact
+        found: dict[str, Artifact] = {}
+        for row in rows.iter_rows(named=True):
+            name = f"{homes.get(row['trial']) or ''}{row['name']}"
+            if homes.get(row["trial"]) is not None and name.startswith(folder):
+                found[name] = Artifact(**{**row, "at": format_time(row["at"])})
+        return found
 
     def _named(self, trial: int) -> dict[str, list[Artifact]]:
         named: dict[str, list[Artifact]] = {}
