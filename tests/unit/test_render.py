@@ -16,12 +16,15 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import trialstore as ts
+from tests.support.snapshots import record
 from trialstore.model.identity import new_ulid
 from trialstore.render.html import html_of
 from trialstore.render.page import Column, Grid, Line, Page, Prose
 from trialstore.render.terminal import TerminalPage
 from trialstore.render.values import printable, shortened
+from trialstore.report import Report
 
+AB = (ts.Metric("a"), ts.Metric("b", minimize=False))
 EVIL = "<img src=x onerror=alert(1)>&lt;[red]x[/red]\x1b[2J\x07\u202eevil\"'"
 
 
@@ -154,10 +157,17 @@ def test_a_history_shows_its_front_and_its_first_reports(exp: ts.Experiment) -> 
     assert text.startswith("History  8 reports\n7 succeeded, 1 crashed\n")
     front = text.partition("Pareto front of loss ↓, <b>ops</b> ↑")[2].partition("Reports")[0]
     assert re.findall(r"^ +(\d) +SUCCEEDED", front, re.MULTILINE) == ["0", "2", "4", "5", "6", "7"]
+    ends = [Report(record(n, metrics={"a": n, "b": n}), experiment="e", metrics=AB) for n in range(12)]
+    assert printed(ts.History(ends), 80).count("2 more are not shown") == 2  # of the front, and of the reports
     many = ts.History([*ts.History.of(exp)] * 2)
     assert "6 more are not shown" in printed(many, 200)
     assert "6 more are not shown" in many._repr_html_()
     assert printed(ts.History(), 80).startswith("History  0 reports")
+    assert "experiment" not in text
+    with ts.open(f"memory://{new_ulid()}") as store:
+        for name in ("one", "two"):
+            store.create_experiment(name).register_trial({}, reserve=True).success()
+        assert re.findall(r"(\w+) +0 +SUCCEEDED", printed(ts.History.of(store), 80)) == ["one", "two"]
 
 
 def test_a_trial_shows_what_was_measured_and_how_sure_a_value_is() -> None:

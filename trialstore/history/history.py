@@ -250,13 +250,14 @@ class History(Rendered):
 
         counts = dict(self.lazy().group_by("status", maintain_order=True).len().collect().iter_rows())
         best = self.best() if self._metrics and counts else None
-        front = [] if best is None else [best] if isinstance(best, Report) else list(best[:_SHOWN])
+        front = History([] if best is None else [best]) if not isinstance(best, History) else best
         first = reports_of(with_storage(self.lazy().head(_SHOWN), None))
         return history_page(
             sum(counts.values()),
             {status.value: counts[status.value] for status in Status if status.value in counts},
             [metric_facts(metric) for metric in self._metrics.values()],
-            [report_facts(report) for report in front],
+            [report_facts(report) for report in front[:_SHOWN]],
+            len(front),
             [report_facts(report) for report in first],
         )
 

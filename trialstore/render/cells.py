@@ -34,8 +34,13 @@ def exactly(value: object) -> str:
 
 
 def trial_columns(trials: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """One row a trial: number, status, metrics, how long it took, parameters. Empty is absent, null is None."""
+    """One row a trial: number, status, metrics, how long it took, parameters. Empty is absent, null is None.
+
+    Trials of several experiments also say whose they are.
+    """
+    owners = [trial.get("experiment", "") for trial in trials]
     return [
+        *([Column("experiment", owners)] if len(set(owners)) > 1 else []),
         Column("trial", [str(trial["trial"]) for trial in trials], number=True),
         Column("status", [trial["status"] for trial in trials], style=style_of_status),
         *_fields("metrics", trials),

@@ -16,6 +16,7 @@ def history_page(
     counts: Mapping[str, int],
     metrics: Sequence[Mapping[str, Any]],
     best: Sequence[Mapping[str, Any]],
+    best_count: int,
     first: Sequence[Mapping[str, Any]],
 ) -> Page:
     """How many reports there are, which are best, and the first of them.
@@ -24,7 +25,8 @@ def history_page(
         count: How many.
         counts: Of each status.
         metrics: What is measured.
-        best: The best one, or the Pareto front.
+        best: The best one, or those of the Pareto front that are shown.
+        best_count: How many are best.
         first: The first ones, which are shown.
     """
     blocks: list[Block] = []
@@ -33,8 +35,11 @@ def history_page(
     names = ", ".join(map(metric_text, metrics))
     if best:
         title = f"Best by {names}" if len(metrics) == 1 else f"Pareto front of {names}"
-        blocks.append(Grid(trial_columns(best), title))
+        blocks.append(Grid(trial_columns(best), title, _left_out(best_count - len(best))))
     if first:
-        left_out = count - len(first)
-        blocks.append(Grid(trial_columns(first), "Reports", f"{left_out:,} more are not shown" if left_out else ""))
+        blocks.append(Grid(trial_columns(first), "Reports", _left_out(count - len(first))))
     return Page("History", aside=f"{count:,} reports", blocks=blocks)
+
+
+def _left_out(count: int) -> str:
+    return f"{count:,} more are not shown" if count else ""
