@@ -105,10 +105,10 @@ class Experiment(Maintained, Rendered, Runs):
         return f"<Experiment {self.name!r} version {self.version} in {self._ledger.blobs.url}>"
 
     def _page(self) -> Page:
-        from trialstore.facts import best_numbers, experiment_facts, newest_numbers, trial_facts
+        from trialstore.facts import experiment_facts, newest_numbers, trial_facts
         from trialstore.render.experiment_page import experiment_page
 
-        best = best_numbers(self, 5)
+        best = self._best_numbers(5)
         newest = [number for number in newest_numbers(self, 10) if number not in best][:5]
         trials = {
             name: [trial_facts(self.trial(n)) for n in some] for name, some in (("best", best), ("newest", newest))
@@ -403,18 +403,20 @@ class Experiment(Maintained, Rendered, Runs):
         with self._ledger.journal.view() as state:
             if not state.counts.get(Status.SUCCEEDED):
                 return None
-        from trialstore.query.collect import collected
+        from trialstore.history.columns import VALUE
+        from trialstore.history.ranking import best_rows
 
-        value = _column("metrics").struct.field(chosen.name)
-        ranked = collected(
-            self.history()
-            .filter(_column("status") == Status.SUCCEEDED.value)
-            .select("trial", value.cast(float).alias("value"))
-            .filter(_column("value").is_not_null() & _column("value").is_not_nan())
-            .sort("value", "trial", descending=[not chosen.minimize, False])
-            .head(1)
-        )
-        return None if ranked.is_empty() else (int(ranked["trial"][0]), float(ranked["value"][0]))
+        ranked = best_rows(self.history(), chosen, self.declared_metrics, 1)
+        return None if ranked.is_empty() else (int(ranked["trial"][0]), float(ranked[VALUE][0]))
+
+    def _best_numbers(self, limit: int) -> list[int]:
+        """Numbers of the best trials by the first metric, best first; NaN is never among them."""
+        chosen = self._metric(None)
+        if chosen is None or not limit or not self.counts.get(Status.SUCCEEDED):
+            return []
+        from trialstore.history.ranking import best_rows
+
+        return [int(number) for number in best_rows(self.history(), chosen, self.declared_metrics, limit)["trial"]]
 
     def _metric(self, name: str | None) -> Metric | None:
         if name is None:

@@ -7,7 +7,7 @@ from typing import Any
 from trialstore.model.status import BROKEN, Status
 from trialstore.model.times import parse_time
 
-__all__ = ["best_numbers", "experiment_facts", "metric_facts", "newest_numbers", "report_facts", "trial_facts"]
+__all__ = ["experiment_facts", "metric_facts", "newest_numbers", "report_facts", "trial_facts"]
 
 
 def experiment_facts(experiment: Any) -> dict[str, Any]:
@@ -91,27 +91,6 @@ def _known(one: Any) -> dict[str, Any]:
         "attributes": dict(one.attributes),
         "extras": dict(one.extras),
     }
-
-
-def best_numbers(experiment: Any, limit: int) -> list[int]:
-    """Numbers of the best successful trials by the first metric, best first; NaN is never among them."""
-    if not experiment.declared_metrics or not experiment.counts.get(Status.SUCCEEDED):
-        return []
-    import polars as pl
-
-    from trialstore.query.collect import collected
-
-    objective = experiment.declared_metrics[0]
-    value = pl.col("metrics").struct.field(objective.name).cast(pl.Float64)
-    ranked = collected(
-        experiment.history()
-        .filter(pl.col("status") == Status.SUCCEEDED.value)
-        .select("trial", value.alias("value"))
-        .filter(pl.col("value").is_not_null() & pl.col("value").is_not_nan())
-        .sort("value", "trial", descending=[not objective.minimize, False])
-        .head(limit)
-    )
-    return [int(number) for number in ranked["trial"]]
 
 
 def newest_numbers(experiment: Any, limit: int) -> list[int]:

@@ -216,6 +216,26 @@ def test_filters_by_expressions_and_by_functions_agree(exp: ts.Experiment) -> No
     assert list(lazily.metrics) == ["loss", "gain"]
 
 
+def test_an_expression_that_does_not_fit_is_told_at_once(exp: ts.Experiment) -> None:
+    history = ts.History.of(exp)
+    for call in (history.filter, history.sortby, history.groupby):
+        with pytest.raises(ts.TrialStoreError, match=r"expression does not fit a history(.|\n)*lossy"):
+            call(pl.col("lossy") > 1)
+
+
+def test_a_damaged_file_is_told_as_one(tmp_path: Path) -> None:
+    with ts.open(tmp_path) as store:
+        exp = store.create_experiment("e", metrics=[LOSS])
+        exp.register_trial({}, reserve=True).success(loss=1.0)
+        exp.flush()
+        history = ts.History.of(exp)
+        for file in tmp_path.glob("trials/*/*.parquet"):
+            file.write_bytes(b"PAR1 nothing")
+        for look in (history.best, lambda: len(history), lambda: list(history), lambda: history.sortby("loss")[0]):
+            with pytest.raises(ts.errors.DamagedError):
+                look()
+
+
 def test_groups_by_a_column_an_expression_and_a_function_agree(exp: ts.Experiment) -> None:
     history = ts.History.of(exp)
     groups = history.groupby("status")
@@ -308,7 +328,11 @@ def test_names_that_no_column_holds_are_ranked_too() -> None:
             exp.register_trial({}, reserve=True).success(**row)
         history = ts.History.of(exp)
         best = {m.name: history.best(m).number for m in odd}  # type: ignore[union-attr]
-    assert best == {"Loss": 1, "loss": 0, "_": 1, "a\0b": 0}
+        assert best == {m.name: exp.best(m.name).number for m in odd}  # type: ignore[union-attr]
+        assert best == {"Loss": 1, "loss": 0, "_": 1, "a\0b": 0}
+        exp.register_trial({}, reserve=True).fail(loss=-1.0)
+        assert numbers(ts.History.of(exp).sortby("Loss")) == [1, 0]  # what failed has only the other
+        assert numbers(ts.History.of(exp).sortby("loss")) == [2, 0, 1]
 
 
 def test_it_travels_to_another_process(exp: ts.Experiment) -> None:

@@ -46,10 +46,10 @@ def show(
 
 
 def _experiment(experiment: Experiment, limit: int) -> dict[str, Any]:
-    from trialstore.facts import best_numbers, experiment_facts, newest_numbers, trial_facts
+    from trialstore.facts import experiment_facts, newest_numbers, trial_facts
 
     facts = experiment_facts(experiment)
-    best = best_numbers(experiment, limit) if limit else []
+    best = experiment._best_numbers(limit)
     newest = [number for number in newest_numbers(experiment, 2 * limit) if number not in best][:limit]
     facts["best"] = [trial_facts(experiment.trial(number)) for number in best]
     facts["newest"] = [trial_facts(experiment.trial(number)) for number in newest]

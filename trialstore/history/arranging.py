@@ -12,10 +12,27 @@ from trialstore.model.errors import UsageError
 from trialstore.model.metric import Metric
 from trialstore.model.status import Status
 
-__all__ = ["arranged", "grouped", "steps"]
+__all__ = ["arranged", "fitting", "grouped", "steps"]
 
 T = TypeVar("T")
 _KEY = "__key"
+
+
+def fitting(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows, whose expressions were checked; nothing is read.
+
+    Raises:
+        UsageError: one of them does not fit the columns.
+    """
+    try:
+        rows.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            "expression does not fit a history",
+            hint="history.lazy().collect_schema() has its columns",
+            reason=str(error),
+        ) from None
+    return rows
 
 
 def arranged(
@@ -31,7 +48,7 @@ def arranged(
         rows = with_value(rows, metric, list(metrics.values()), _KEY).filter(pl.col(_KEY).is_not_null())
         reverse = not metric.minimize if reverse is None else reverse
     else:
-        rows = rows.with_columns((key if isinstance(key, pl.Expr) else column(str(key), schema)).alias(_KEY))
+        rows = fitting(rows.with_columns((key if isinstance(key, pl.Expr) else column(str(key), schema)).alias(_KEY)))
     value = pl.col(_KEY)
     order = [value.is_nan(), value] if rows.collect_schema()[_KEY].is_float() else [value]
     descending = [False] * (len(order) - 1) + [bool(reverse)]
@@ -45,7 +62,7 @@ def grouped(rows: pl.DataFrame, key: str | pl.Expr) -> dict[Hashable, pl.DataFra
         UsageError: a value cannot be the key of a dict.
     """
     expression = key if isinstance(key, pl.Expr) else column(key, rows.schema)
-    keyed = rows.with_columns(expression.alias(_KEY))
+    keyed = fitting(rows.lazy().with_columns(expression.alias(_KEY))).collect()
     if keyed.schema[_KEY].is_nested():
         raise UsageError("cannot group by lists or structs", hint='group by a field, such as "params.lr"', key=str(key))
     parts = keyed.partition_by(_KEY, maintain_order=True, include_key=False, as_dict=True)

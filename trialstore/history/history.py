@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import polars as pl
 
-from trialstore.history.arranging import arranged, grouped, steps
+from trialstore.history.arranging import arranged, fitting, grouped, steps
 from trialstore.history.exchange import frame_of, from_frame, shifted, to_pandas
 from trialstore.history.ranking import ROW, best_row, front_rows, incumbent_rows
 from trialstore.history.rows import (
@@ -24,6 +24,7 @@ from trialstore.history.rows import (
 from trialstore.model.errors import TrialNotFoundError, UsageError, nearest
 from trialstore.model.metric import Metric
 from trialstore.model.status import Status
+from trialstore.query.collect import collected
 from trialstore.query.exact import exact_trials
 from trialstore.query.snapshot import Snapshot
 from trialstore.render.page import Page
@@ -188,7 +189,7 @@ class History(Rendered):
         """The reports at these positions, in this order; of a frame that was not read yet, no others are read."""
         if self._rows is not None:
             return self._over(self.collect()[list(positions)], self._metrics)
-        found = self.lazy().with_row_index(ROW).filter(pl.col(ROW).is_in(list(positions))).collect()
+        found = collected(self.lazy().with_row_index(ROW).filter(pl.col(ROW).is_in(list(positions))))
         order = pl.LazyFrame({ROW: pl.Series(positions, dtype=pl.UInt32)})
         rows = order.join(found.lazy(), on=ROW, how="left", maintain_order="left").drop(ROW)
         return self._over(with_storage(rows, self._artifacts), self._metrics)
@@ -197,7 +198,7 @@ class History(Rendered):
 
     def __len__(self) -> int:
         if self._rows is None:
-            return int(self.lazy().select(pl.len()).collect().item())
+            return int(collected(self.lazy().select(pl.len())).item())
         return self._rows.height + len(self._added)
 
     def __iter__(self) -> Iterator[Report]:
@@ -222,7 +223,7 @@ class History(Rendered):
         """Whether `find` finds a number, a name or an id, or whether a report is in it."""
         if isinstance(item, Report):
             same = self.lazy().filter(pl.col("trial") == item.number, pl.col("experiment") == item.experiment)
-            return any(report == item for report in reports_of(same.collect()))
+            return any(report == item for report in reports_of(collected(same)))
         if isinstance(item, str) or (isinstance(item, int) and not isinstance(item, bool)):
             return self._position(item) is not None
         return False
@@ -248,7 +249,7 @@ class History(Rendered):
         from trialstore.facts import metric_facts, report_facts
         from trialstore.render.history_page import history_page
 
-        counts = dict(self.lazy().group_by("status", maintain_order=True).len().collect().iter_rows())
+        counts = dict(collected(self.lazy().group_by("status", maintain_order=True).len()).iter_rows())
         best = self.best() if self._metrics and counts else None
         front = History([] if best is None else [best]) if not isinstance(best, History) else best
         first = reports_of(with_storage(self.lazy().head(_SHOWN), None))
@@ -269,7 +270,7 @@ class History(Rendered):
         """
         position = self._position(which)
         if position is None:
-            names = self.lazy().select("name").unique().collect()["name"].drop_nulls()
+            names = collected(self.lazy().select("name").unique())["name"].drop_nulls()
             near = nearest(which, names) if isinstance(which, str) else []
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "history.df() shows all"
             raise TrialNotFoundError("history has no report of this trial", hint=hint, trial=which)
@@ -281,7 +282,7 @@ class History(Rendered):
         else:
             given = pl.coalesce("name", pl.format("{}-{}", "experiment", "trial"))
             same = (given == which) | (pl.col("id") == which)
-        found: int | None = self.lazy().with_row_index(ROW).filter(same).select(pl.col(ROW).max()).collect().item()
+        found: int | None = collected(self.lazy().with_row_index(ROW).filter(same).select(pl.col(ROW).max())).item()
         return found
 
     # Ranking
@@ -356,7 +357,7 @@ class History(Rendered):
         ended = self._like(self.lazy())
         order = ended._order("ended_at", None)
         found = incumbent_rows(ended.lazy(), chosen, list(self._metrics.values()), order)
-        who = ended.lazy().select("experiment", "trial", "ended_at").collect()
+        who = collected(ended.lazy().select("experiment", "trial", "ended_at"))
         return who[found["row"]].hstack(
             [found["value"], who["trial"].gather(found["incumbent"]).alias("best_trial"), found["best"]]
         )
@@ -382,7 +383,7 @@ class History(Rendered):
                 function of a report, which makes a report of each row.
         """
         if isinstance(key, pl.Expr):
-            return self._like(self.lazy().filter(key))
+            return self._like(fitting(self.lazy().filter(key)))
         return self._picked([index for index, report in enumerate(self) if key(report)])
 
     def sortby(self, key: SortKey, *, reverse: bool | None = None) -> History:
@@ -402,7 +403,7 @@ class History(Rendered):
         if callable(key) and not isinstance(key, pl.Expr):
             keys = [key(report) for report in self]
             return sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
-        return list(arranged(self.lazy().with_row_index(ROW), key, self._metrics, reverse).select(ROW).collect()[ROW])
+        return list(collected(arranged(self.lazy().with_row_index(ROW), key, self._metrics, reverse).select(ROW))[ROW])
 
     def groupby(self, key: str | pl.Expr | Callable[[Report], Hashable]) -> dict[Hashable, History]:
         """A history for each value of a key, in the order in which the values first occur.

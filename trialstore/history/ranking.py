@@ -8,8 +8,9 @@ import polars as pl
 
 from trialstore.history.columns import VALUE, countable, with_value
 from trialstore.model.metric import Metric
+from trialstore.query.collect import collected
 
-__all__ = ["best_row", "front_rows", "incumbent_rows"]
+__all__ = ["best_row", "best_rows", "front_rows", "incumbent_rows"]
 
 ROW = "__row"
 
@@ -18,17 +19,21 @@ def best_row(rows: pl.LazyFrame, metric: Metric, others: Sequence[Metric]) -> in
     """Position of the row with the best value, the first of equal ones; None when no row has a value."""
     value = pl.col(VALUE)
     best = value.min() if metric.minimize else value.max()
-    found = (
+    found = collected(
         with_value(rows, metric, others)
         .with_row_index(ROW)
         .filter(countable())
         .select(ROW, VALUE)
         .filter(value == best)
         .select(pl.col(ROW).min())
-        .collect()
-        .item()
-    )
+    ).item()
     return None if found is None else int(found)
+
+
+def best_rows(trials: pl.LazyFrame, metric: Metric, others: Sequence[Metric], limit: int) -> pl.DataFrame:
+    """The best trials, best first, of equal ones that of the lower number: columns ``trial`` and `VALUE`."""
+    ranked = with_value(trials, metric, others).filter(countable()).select("trial", VALUE)
+    return collected(ranked.sort(VALUE, "trial", descending=[not metric.minimize, False]).head(limit))
 
 
 def front_rows(rows: pl.LazyFrame, metrics: Sequence[Metric], others: Sequence[Metric]) -> list[int]:
@@ -45,13 +50,12 @@ def front_rows(rows: pl.LazyFrame, metrics: Sequence[Metric], others: Sequence[M
         rows = with_value(rows, metric, others, loss)
     counts = pl.all_horizontal(countable(loss) for loss in losses)
     schema = rows.collect_schema()
-    points = (
+    points = collected(
         rows.with_row_index(ROW)
         .filter(counts)
         .select(ROW, *(_loss(metric, loss, schema[loss]) for metric, loss in zip(metrics, losses, strict=True)))
         .sort(*losses, ROW)
         .unique(losses, keep="first", maintain_order=True)
-        .collect()
     )
     front = _staircase(points, losses) if len(losses) <= 2 else _peeled(points, losses)
     return sorted(front[ROW].to_list())

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from trialstore.model.errors import UsageError
 from trialstore.model.metric import Metric
+from trialstore.query.collect import collected
 from trialstore.report import Report
 from trialstore.tables.merge import concat_trials
 from trialstore.tables.schema import STRUCTS, TRIAL_COLUMNS, Fields, fields_of, trials_schema
@@ -104,12 +105,12 @@ def trials_of(rows: pl.DataFrame) -> pa.Table:
 
 def with_storage(rows: pl.LazyFrame, artifacts: pl.LazyFrame | None) -> pl.DataFrame:
     """The rows, read, with the names of a trial's artifacts among those of what it stored elsewhere."""
-    read = rows.collect()
+    read = collected(rows)
     if artifacts is None or read.is_empty():
         return read
     key = ["experiment", "version", "trial"]
     names = artifacts.select(*key, "name").join(read.lazy().select(key), on=key, how="semi")
-    stored = names.group_by(key).agg(pl.col("name").unique().alias("__names")).collect()
+    stored = collected(names.group_by(key).agg(pl.col("name").unique().alias("__names")))
     if stored.is_empty():
         return read
     both = pl.concat_list(pl.col("storage").fill_null([]), "__names").list.unique().list.sort()
