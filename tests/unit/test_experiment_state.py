@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -434,6 +435,44 @@ def test_a_trial_that_changed_during_a_flush_stays_in_state(script: Play) -> Non
     assert places_of(script.machine, 0) == ["P1-trials"]
     assert places_of(script.machine, 1) == ["state"]
     assert script.machine.trials[1].attributes == {"tag": 1}
+
+
+def test_an_amendment_takes_any_step_and_counts_it(script: Play) -> None:
+    registered(script, 1)
+    machine = script.machine
+    for status in [*Status, *reversed(Status)]:
+        assert script.do("amend", trial=0, status=status).reason is None
+        assert machine.trials[0].status is status
+        assert {known: count for known, count in machine.counts.items() if count} == {status: 1}
+        assert machine.finished_live == status.is_final
+        assert machine.active == ({0} if status.is_active else set())
+    steps = [row[2] for row in machine.manifest.rows["status"].rows]
+    assert all(before != after for before, after in itertools.pairwise(steps))
+    assert len(steps) == 2 * len(Status)
+
+
+def test_an_amendment_takes_the_trial_from_its_session_and_merges_extras(script: Play) -> None:
+    registered(script, 2)
+    script.do("claim", "A")
+    assert script.do("amend", "B", trial=0, extras={"a": 1, "b": 2}).reason is None
+    assert script.machine.trials[0].session == "A"  # it is as it was but for the extras
+    assert script.do("amend", "B", trial=0, status="SUCCEEDED", metrics={"loss": 1}, extras={"a": None}).value == 1
+    assert finish(script, 0).reason == "finished"
+    assert (script.machine.trials[0].metrics, script.machine.trials[0].extras) == ({"loss": 1}, {"b": 2})
+    assert script.do("amend", "B", trial=0, status="INTERRUPTED", reason="again").value == 0
+    assert script.do("claim", "A").value == [0, 2]
+    assert script.do("amend", trial=7, status="FAILED").reason == "no trial"
+
+
+def test_a_trial_in_a_part_is_amended_after_it_was_revived(script: Play) -> None:
+    finished(script, 1)
+    Flusher(script.machine, "P1").land(script)
+    assert script.do("amend", trial=0, metrics={"loss": 2}) == Outcome("finished", {"trial": 0})
+    assert revive(script, 0, "P1-trials").reason is None
+    assert script.do("amend", trial=0, status="FAILED").reason is None
+    assert Flusher(script.machine, "P2").land(script) == Outcome(None, 1)
+    assert places_of(script.machine, 0) == ["P2-trials"]
+    assert {known: count for known, count in script.machine.counts.items() if count} == {Status.FAILED: 1}
 
 
 def test_a_finished_trial_in_a_part_is_known_as_finished(script: Play) -> None:

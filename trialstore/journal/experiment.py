@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Any
 
 from pydantic_core import to_json
 
+from trialstore.journal.amending import amend
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Machine, Outcome, accepted, refused
 from trialstore.journal.manifest import Manifest
@@ -64,6 +66,7 @@ class ExperimentState(Machine):
             "status": self._status,
             "expire": self._expire,
             "annotate": self._annotate,
+            "amend": partial(amend, self),
             "assign": self._assign,
             "revive": self._revive,
             "rows": self._rows,
