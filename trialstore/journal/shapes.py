@@ -288,6 +288,13 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
         "storage": _may(_list(_TEXT)),
         "gone": _may(_list(_TEXT)),
     },
+    "amend": {
+        **_TRIAL,
+        "id": _may(_TEXT),
+        "extras": _may(_OBJECT),
+        "trial": _COUNT,
+        "reason": _may(_TEXT_OR_NULL),
+    },
     "assign": {"trial": _COUNT, "was": _may(_or_null(_INT64)), "runner": _or_null(_INT64)},
     "revive": {"record": _RECORD, "part": _ID},
     "parts": {"parts": _list(_PART)},
