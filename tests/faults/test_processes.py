@@ -304,7 +304,7 @@ def test_pickled_handles_are_equal_and_share_one_session(folder: str) -> None:
     trial = experiment.reserve_trial()
     again, same = pickle.loads(pickle.dumps((experiment, trial)))
     assert (again, same) == (experiment, trial)
-    assert again._ledger.session is same._ledger.session
+    assert again._ledger.session is same._held.ledger.session
     assert again._ledger.session.id.current() != experiment._ledger.session.id.current()
 
 
