@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ import pytest
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
 PAGES = sorted(GUIDE.glob("*.md"))
 _BLOCK = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
+_FILE = re.compile(r"# (\w+)\.py\n")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of text after a block of Python is what that prints."""
+    """A block of text after a block of Python is what that prints; one that begins with a file's name is that file."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     text = page.read_text("utf-8")
     names: dict[str, object] = {"__name__": "guide"}
     printed = ""
@@ -25,7 +28,10 @@ def test_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert blocks, "a page without a program"
     for block in blocks:
         language, body = block.groups()
-        if language == "python":
+        if language == "python" and (file := _FILE.match(body)):
+            Path(f"{file[1]}.py").write_text(body, "utf-8")
+            monkeypatch.delitem(sys.modules, file[1], raising=False)
+        elif language == "python":
             out = io.StringIO()
             line = text.count("\n", 0, block.start()) + 1  # so that an error names the line of the page
             with contextlib.redirect_stdout(out):
