@@ -335,6 +335,7 @@ def test_ctrl_c_gives_trials_back_and_the_next_run_goes_on(tmp_path: Path, exper
     _, said = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
     assert said.decode().rstrip().endswith("KeyboardInterrupt")
+    assert said.count(b"Traceback") == 1, "the workers have nothing to say"
     assert not any(psutil.pid_exists(worker) for worker in workers)
     assert statuses(experiment) == ["INTERRUPTED", "INTERRUPTED", "PENDING", "PENDING"]
     (tmp_path / "go").touch()
@@ -426,6 +427,49 @@ def test_wrong_calls_are_refused_before_anything_runs(
         reader["run"].run(functions.process, workers=0)
     assert statuses(experiment) == ["PENDING"]
     assert issubclass(TransitionError, ConflictError)
+
+
+def test_a_function_that_workers_cannot_load_is_told_and_no_trial_is_lost(
+    experiment: ts.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hidden.py").write_text("def here(trial):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from hidden import here
+
+    monkeypatch.undo()
+    experiment.register_trials([{"x": n} for n in range(3)])
+    with pytest.raises(ModuleNotFoundError, match="hidden"):
+        experiment.run(here, workers=2)
+    assert statuses(experiment) == ["PENDING"] * 3
+    asked = iter([{"x": 7}, {"x": 8}, {"x": 9}])
+    with pytest.raises(ModuleNotFoundError, match="hidden"):
+        experiment.run(here, workers=1, n_trials=9, ask=lambda: next(asked))
+    assert len(experiment) == 3
+
+
+def test_a_process_that_dies_before_it_begins_is_told(experiment: ts.Experiment, tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os, sys\n"
+        "if any('spawn_main' in word for word in sys.orig_argv):\n"
+        "    os._exit(7)\n"
+        "def here(trial):\n"
+        "    return 1.0\n"
+    )
+    script = (
+        "import trialstore as ts\n"
+        "from deadly import here\n"
+        "if __name__ == '__main__':\n"
+        f"    ts.open({str(tmp_path / 'store')!r}, durability='process')['run'].run(here, workers=2)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    experiment.register_trial({"x": 1})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert b"exit code 7" in done.stderr or b"exit_code=7" in done.stderr
+    assert statuses(experiment) == ["PENDING"]
 
 
 def test_jobs_travel_as_values(experiment: ts.Experiment) -> None:

@@ -47,7 +47,7 @@ class Runner:
         workers: Worker processes; as many as there are cores by default; 0 evaluates in this thread, at once. With
             an executor: how many trials it is given at a time.
         executor: Any `concurrent.futures.Executor` instead of worker processes of its own: a thread pool, Dask's
-            ``client.get_executor()``, Ray's. It is not shut down by this runner.
+            ``client.get_executor()``, `trialstore.integrations.ray.RayExecutor`. It is not shut down by this runner.
         time_limit_s: How long a trial may take, above 0; None for no limit. Another executor's worker then evaluates
             each trial in a process of its own.
         takes: What the function is given: ``"trial"``, ``"params"`` (a dict) or ``"keywords"``.
@@ -223,7 +223,12 @@ class Runner:
     # What goes on
 
     def settle(self) -> list[Outcome]:
-        """What became of the trials whose evaluation has ended since the last call, dead workers' among them."""
+        """What became of the trials whose evaluation has ended since the last call, dead workers' among them.
+
+        Raises:
+            Exception: what kept a worker from beginning with a trial, which is as it was: the function could not be
+                loaded, no process could start.
+        """
         outcomes = []
         for key, run in list(self._runs.items()):
             if run.future.done():
@@ -240,17 +245,16 @@ class Runner:
         """Stop all evaluations; their trials become INTERRUPTED, and can be claimed again by anyone."""
         runs = list(self._runs.values())
         self._halt(runs, reason)
+        self._runs.clear()
         outcomes = []
-        for key, run in list(self._runs.items()):
-            if run.future.done():
-                del self._runs[key]
-                with suppress(UsageError):  # no worker could start, which is known by now
+        for run in runs:
+            if run.future.done() and not run.future.cancelled():
+                with suppress(Exception):  # no worker could begin, which is known by now
                     outcomes.append(_outcome(run))
-        for run in self._runs.values():  # on an executor that cannot stop what it does
-            trial = run.job.trial()
+                continue
+            trial = run.job.trial()  # an executor may forget a call that it cannot stop
             if trial is not None and trial.status.is_active and trial.attempt == run.job.attempt + 1:
                 trial.interrupt(reason)
-        self._runs.clear()
         return outcomes
 
     def close(self) -> None:
@@ -324,6 +328,7 @@ def _outcome(run: _Run) -> Outcome:
     error = run.future.exception()
     if error is None:
         return run.future.result()
-    if isinstance(error, UsageError | KeyboardInterrupt):
-        raise error  # no worker could start, or it was this thread that was interrupted: nothing is known of the trial
+    trial = run.job.trial()
+    if trial is not None and trial.attempt == run.job.attempt and trial.status.is_claimable:
+        raise error  # no worker could start, or none could load the function: another trial would fare no better
     return bury(run.job, error)

@@ -84,7 +84,7 @@ class Runs:
                 from the space. None evaluates what is pending. The run ends earlier when `is_done` or `is_broken`.
             workers: Worker processes, as many as cores by default; 0 evaluates in this process, one after the other.
                 With an executor: how many trials it is given at a time.
-            executor: Any `concurrent.futures.Executor` instead, such as Dask's or Ray's.
+            executor: Any `concurrent.futures.Executor` instead, such as Dask's ``client.get_executor()``.
             time_limit_s: A trial that takes longer ends as TIMED_OUT, and its process is ended.
             retries: How often the parameters of a trial that crashed or timed out are tried again, each time as a new
                 trial with the last one as its `parent` and the attribute ``retry``.
