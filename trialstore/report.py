@@ -367,7 +367,9 @@ class Report(Rendered):
         return cls._of(facts_from_mapping(values))
 
     def _facts(self) -> Facts:
-        record = replace(self._record, storage=sorted(self.storage) or None)
+        record, storage = self._record, sorted(self.storage) or None
+        if storage != record.storage:
+            record = replace(record, storage=storage)
         return Facts(record, self.experiment, self.version, self._definitions)
 
     @classmethod

@@ -11,7 +11,16 @@ import pyarrow as pa
 from pydantic_core import from_json, to_json
 
 from trialstore.history.columns import fields
-from trialstore.history.rows import COLUMNS, DEFINED, IDENTITY, arrow_fields, join_metrics, metrics_text, trials_of
+from trialstore.history.rows import (
+    COLUMNS,
+    DEFINED,
+    IDENTITY,
+    arrow_fields,
+    join_metrics,
+    metrics_of,
+    metrics_text,
+    trials_of,
+)
 from trialstore.model.codec import pack
 from trialstore.model.errors import MissingExtraError, UsageError, nearest
 from trialstore.model.identity import params_hash
@@ -127,7 +136,7 @@ def from_frame(frame: Any, metrics: Iterable[Metric]) -> tuple[pl.DataFrame, dic
     if DEFINED not in rows.columns:
         rows = rows.with_columns(pl.lit(metrics_text(named.values())).alias(DEFINED))
     rows = _whole(rows)
-    return rows, {**join_metrics(rows[DEFINED].unique(maintain_order=True)), **named}
+    return rows, {**join_metrics(map(metrics_of, rows[DEFINED].unique(maintain_order=True))), **named}
 
 
 def _whole(rows: pl.DataFrame) -> pl.DataFrame:

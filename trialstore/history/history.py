@@ -110,14 +110,15 @@ class History(Rendered):
                 hint="History(reports) takes reports",
                 got=type(source).__name__,
             )
-        frames, texts = [], []
+        frames, groups = [], []
         for experiment in snapshot.experiments:
-            texts.append(metrics_text(Metric.from_json(body) for body in experiment.metadata["metrics"]))
-            frames.append(exact_trials(snapshot, experiment).with_columns(pl.lit(texts[-1]).alias(DEFINED)))
+            groups.append([Metric.from_json(body) for body in experiment.metadata["metrics"]])
+            text = metrics_text(groups[-1])
+            frames.append(exact_trials(snapshot, experiment).with_columns(pl.lit(text).alias(DEFINED)))
         if not frames:
             return cls()
         ended = pl.concat(frames).filter(pl.col("status").is_in(_FINAL))
-        return cls._over(ended, join_metrics(texts), snapshot.frame("artifacts"))
+        return cls._over(ended, join_metrics(groups), snapshot.frame("artifacts"))
 
     @classmethod
     def from_reports(cls, reports: Iterable[Report]) -> History:
@@ -151,8 +152,7 @@ class History(Rendered):
         for one in added:
             if not isinstance(one, Report):
                 raise UsageError("a history holds reports", hint="trial.success() returns one", got=type(one).__name__)
-        texts = [metrics_text(declared) for declared in {tuple(one.metric_defs.values()): None for one in added}]
-        self._metrics = join_metrics([metrics_text(self._metrics.values()), *texts])
+        self._metrics = join_metrics([self._metrics.values(), *(one._definitions for one in added)])
         self._added += added
 
     # The frame beneath

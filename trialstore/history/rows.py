@@ -22,6 +22,7 @@ __all__ = [
     "IDENTITY",
     "arrow_fields",
     "join_metrics",
+    "metrics_of",
     "metrics_text",
     "reports_of",
     "rows_of",
@@ -50,21 +51,22 @@ def metrics_of(text: str) -> tuple[Metric, ...]:
     return tuple(Metric.from_json(body) for body in from_json(text))
 
 
-def join_metrics(texts: Iterable[str]) -> dict[str, Metric]:
-    """All metrics of these texts by name.
+def join_metrics(groups: Iterable[Iterable[Metric]]) -> dict[str, Metric]:
+    """All metrics of these groups by name.
 
     Raises:
         UsageError: one name stands for two different metrics.
     """
     joined: dict[str, Metric] = {}
-    for text in dict.fromkeys(texts):
-        for metric in metrics_of(text):
-            if joined.setdefault(metric.name, metric) != metric:
+    for group in groups:
+        for metric in group:
+            known = joined.setdefault(metric.name, metric)
+            if known is not metric and known != metric:
                 raise UsageError(
                     "two trials mean different things by one metric",
                     hint="keep a history of each experiment",
                     metric=metric.name,
-                    one=str(joined[metric.name]),
+                    one=str(known),
                     other=str(metric),
                 )
     return joined
