@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -403,7 +404,7 @@ def test_a_runner_is_made_again_from_what_json_says_of_it(store: ts.Store) -> No
         ({"takes": "args"}, "what a function can take"),
         ({"grace_s": -1}, "grace"),
     ],
-    ids=str,
+    ids=itertools.count(),  # a function's text has an address in it, which no two processes share
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
