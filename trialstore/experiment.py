@@ -470,11 +470,7 @@ class Experiment(Maintained, Rendered, Runs):
 
     def flush(self) -> int:
         """Commit what is buffered and move finished trials into Parquet parts; returns how many trials moved."""
-        from trialstore.maintenance.flush import flush
-
-        self._ledger.require_writable()
-        self._ledger.commit_buffered()
-        return flush(self._ledger.blobs, self._ledger.key, self._ledger.journal)
+        return self._upkeep.flush()
 
     def compact(self, *, grace: timedelta | None = None, progress: Callable[[str], None] | None = None) -> Compaction:
         """Merge many small parts into few large ones; see `trialstore.maintenance.compact.compact`.

@@ -41,6 +41,17 @@ class Upkeep:
     ledgers: Callable[[], list[Ledger]]
     catalog: Journal[Catalog] | None = None
 
+    def flush(self) -> int:
+        """Commit what is buffered and move finished trials into parts; returns how many trials moved."""
+        from trialstore.maintenance.flush import flush
+
+        self.session.require_writable()
+        moved = 0
+        for ledger in self.ledgers():
+            ledger.commit_buffered()
+            moved += flush(ledger.blobs, ledger.key, ledger.journal)
+        return moved
+
     def compact(self, grace: timedelta | None, progress: Tell | None = None) -> list[Compaction]:
         """Merge the small parts of each experiment; see `trialstore.maintenance.compact.compact`."""
         from trialstore.maintenance.compact import READERS_GRACE, compact

@@ -4,7 +4,7 @@ Whoever's commit makes the sequence number of a journal round does it, in the ba
 commits that checkpoints have made up for during the retention, a limited number of them. The first round in a stretch
 of time, which is the one that creates the stretch's marker, also cleans up what processes left that were killed.
 
-Cost of a round: about ten requests, and where commits have expired about fifteen more, two reads of checkpoints and the
+Cost of a round: 15 requests, and where commits have expired about 15 more, two reads of checkpoints and the
 deletions. Cost of cleaning up, once in a seventh of the retention: a listing of each folder of the experiment, and what
 is deleted.
 """
