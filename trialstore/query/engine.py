@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 
 from trialstore.model.errors import QueryError, UnsupportedError, UsageError
 from trialstore.query.inherited import watch
@@ -86,6 +87,8 @@ class Engine:
             raise QueryError(str(error), hint=hint, query=query) from None
         except duckdb.Error as error:
             raise QueryError(f"{error}\n\n{self._tables()}", query=query) from None
+        except (pa.ArrowException, OSError) as error:  # of the first rows, which come through Arrow
+            raise QueryError(str(error), query=query) from None
 
     def attach(self, other: Snapshot, name: str) -> None:
         """Add another snapshot under a name; see `Snapshot.attach`."""
