@@ -297,3 +297,28 @@ def test_trials_that_were_not_amltks(tmp_path: Path) -> None:
         odd.register_trial({}, reserve=True).crashed(ValueError("x"))
         with pytest.raises(UnsupportedError, match="50% quantile"):
             load_history(odd)
+
+
+def test_what_lies_in_folders_is_copied_when_asked(bucket: TrialStoreBucket, tmp_path: Path) -> None:
+    folder = PathBucket(tmp_path / "folder")
+    trial = Trial.create("first", config={"x": 1}, metrics=[LOSS, ACC], bucket=folder)
+    objects = {"a.npy": np.arange(3), "c.json": {"k": [1]}, "t.txt": "text", "m.pkl": {1, 2}}
+    trial.store({**objects, "f.csv": pd.DataFrame({"a": [1]}), "f.parquet": pd.DataFrame({"a": [1]})})
+    (folder / "deep")["d.txt"] = "deep"
+    report = trial.success(loss=1, acc=1)
+    other = TrialStoreBucket(tmp_path / "other", "tune", metrics=[LOSS, ACC])
+    save_history([report], other.experiment, objects=True)
+    save_history(load_history(other.experiment), bucket.experiment, objects=True)  # from one store into another
+    folder.rmdir()
+    for experiment in (other.experiment, bucket.experiment):
+        (again,) = load_history(experiment, pickle=True)
+        assert set(again.bucket) == {*objects, "f.csv", "f.parquet", "deep"}
+        np.testing.assert_array_equal(again.retrieve("a.npy"), np.arange(3))
+        assert [again.retrieve(name) for name in ("c.json", "t.txt", "m.pkl")] == [{"k": [1]}, "text", {1, 2}]
+        assert (again.bucket / "deep")["d.txt"].load() == "deep"
+        for name in ("f.csv", "f.parquet"):
+            assert again.retrieve(name)["a"].tolist() == [1]
+        assert experiment.trial(0).retrieve("c.json") == {"k": [1]}
+        assert again.storage == report.storage
+    save_history([report], bucket.experiment)
+    assert load_history(bucket.experiment)[1].bucket.path == tmp_path / "folder"

@@ -17,9 +17,9 @@ from trialstore.artifacts.store import Artifact, load, save
 from trialstore.blobs.protocol import Blobs
 from trialstore.model.errors import DamagedError, UsageError
 
-__all__ = ["Formats"]
+__all__ = ["PICKLED", "Formats", "local_file"]
 
-_PICKLED = (".pkl", ".pickle", ".pdpickle")
+PICKLED = (".pkl", ".pickle", ".pdpickle")
 
 
 class Formats:
@@ -58,7 +58,7 @@ class Formats:
         suffix = path.suffix.lower()
         if isinstance(value, bytes | bytearray | memoryview):
             yield value, None
-        elif suffix in _PICKLED:
+        elif suffix in PICKLED:
             self._require_pickle(path.name)
             yield dump(path.name, value, "pickle")[0], "pickle"
         elif suffix == ".csv":

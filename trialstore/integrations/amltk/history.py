@@ -15,6 +15,7 @@ from amltk.store import PathBucket
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.amltk.bucket import TrialStoreBucket
+from trialstore.integrations.amltk.carrying import carry
 from trialstore.integrations.amltk.metrics import amltk_metrics, store_metrics
 from trialstore.integrations.amltk.objects import NOTE, Objects
 from trialstore.integrations.amltk.told import (
@@ -40,15 +41,19 @@ from trialstore.report import Report
 __all__ = ["adopt", "asked", "bind", "ended_record", "load_history", "report_of", "save_history", "save_report"]
 
 
-def save_history(history: History | Iterable[Trial.Report[Any]], experiment: Experiment) -> range:
+def save_history(
+    history: History | Iterable[Trial.Report[Any]], experiment: Experiment, *, objects: bool = False
+) -> range:
     """Write AMLTK's reports as trials that have ended, in their order; returns the trials' numbers.
 
-    `load_history` gives the same reports. What the objects in their buckets are is not looked at, but for those that
-    `TrialStoreBucket`s of this experiment hold: they become artifacts of the trials.
+    `load_history` gives the same reports. What is in their `TrialStoreBucket`s of this experiment becomes artifacts of
+    the trials.
 
     Args:
         history: The reports.
         experiment: Where to; its metrics are those of the reports.
+        objects: Whether what is in the reports' other buckets, in folders say, is copied, and becomes artifacts of the
+            trials as well. The reports that come back then have their objects here; otherwise they name the folders.
 
     Raises:
         InvalidMetricsError: a report has a metric that the experiment has not, or has otherwise.
@@ -57,7 +62,16 @@ def save_history(history: History | Iterable[Trial.Report[Any]], experiment: Exp
     Cost: two commits and two files for every 131,072 reports, and one commit when there are objects in their buckets.
     """
     reports = list(history)
-    numbers = experiment.import_trials([reported(report, experiment) for report in reports])
+    rows = [reported(report, experiment) for report in reports]
+    if objects:
+        for row in rows:
+            row["attributes"][NOTE].setdefault("home", f"{row['name']}/")
+    numbers = experiment.import_trials(rows)
+    if objects:
+        for number, report in zip(numbers, reports, strict=True):
+            if home_in(report.trial.bucket, experiment) is None:
+                carry(report.trial.bucket, experiment, number, attempt=1)
+        experiment._ledger.commit_buffered()
     _settle(experiment, dict(zip(numbers, reports, strict=True)))
     return numbers
 
@@ -265,7 +279,7 @@ def report_of(report: Report, top: TrialStoreBucket) -> Trial.Report[Any]:
 
 
 def _bucket(report: Report, noted: Mapping[str, Any], top: TrialStoreBucket) -> PathBucket:
-    if "path" in noted:
+    if "path" in noted and "home" not in noted:
         return PathBucket(noted["path"], create=False)
     home = noted.get("home", f"{report.name}/")
     return (top / home.rstrip("/")).recorded(report.number) if home else top
