@@ -259,6 +259,7 @@ def test_what_is_stored_after_the_report_is_the_trials_at_once(bucket: TrialStor
     report.store({"late.txt": "late", "a.txt": "again"})
     artifacts = bucket.experiment.trial(number).artifacts()
     assert {name: artifact.size_bytes for name, artifact in artifacts.items()} == {"a.txt": 5, "late.txt": 4}
+    assert {artifact.attempt for artifact in artifacts.values()} == {1}
     (report.bucket / "deep")["c.txt"] = "c"
     assert bucket.experiment.trial(number).retrieve("deep/c.txt") == "c"
     assert trial.delete_from_storage(["late.txt"]) == {"late.txt": True}
