@@ -24,7 +24,7 @@ import trialstore
 from tests.simulation.schedule import Event, Lock, Pool, Process, Scheduler, Thread
 from tests.simulation.storage import EPOCH
 
-REAL = ("blobs", "cli", "demo", "query", "testing")
+REAL = ("blobs", "cli", "demo", "integrations", "query", "testing")
 """Packages that have no part in a history, or none that time and chance could change."""
 
 
