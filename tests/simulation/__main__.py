@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--traceback", action="store_true", help="where a failing seed was found out")
     chosen = parser.parse_args()
 
-    from tests.simulation.breaks import BREAKS
+    from tests.simulation.breaks import BREAKS, FOUND_BY
 
     if chosen.broken == "list":
         print("\n".join(BREAKS))
@@ -39,11 +39,14 @@ def main() -> int:
     with ProcessPoolExecutor(chosen.jobs) as pool:
         for ending in pool.map(partial(play, chosen.broken), seeds, chunksize=8):
             counts += ending.counts
+            if chosen.broken and ending.check not in FOUND_BY[chosen.broken]:
+                continue
             if ending.problem is not None:
                 failed += 1
                 again = f"python -m tests.simulation --seed {ending.seed}"
                 again += f" --break {chosen.broken}" if chosen.broken else ""
-                print(f"seed {ending.seed} failed: {ending.problem[:1500]}\n  replay: {again}", flush=True)
+                found = f"{ending.check}: " if ending.check else ""
+                print(f"seed {ending.seed} failed: {found}{ending.problem[:1500]}\n  replay: {again}", flush=True)
                 if chosen.broken:
                     pool.shutdown(cancel_futures=True)
                     break

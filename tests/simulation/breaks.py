@@ -241,7 +241,7 @@ def sessions_are_forgotten_while_they_hold_trials() -> Any:
 
 def old_looks_are_believed() -> Any:
     """A writer that was suspended past the retention takes a deleted number for free."""
-    return patch.object(Watch, "is_over", lambda self, started: False)
+    return patch.object(Watch, "_is_long", lambda self, start, end: False)
 
 
 @contextmanager
@@ -278,6 +278,34 @@ BREAKS: dict[str, Callable[[], Any]] = {
         old_looks_are_believed,
     )
 }
+
+
+FOUND_BY: dict[str, tuple[str, ...]] = {
+    "counters_are_not_checked": ("fold", "check_calls"),
+    "attempts_are_not_checked": ("check_calls",),
+    "running_trials_are_claimed": ("check_calls",),
+    "flush_ignores_where_the_log_begins": ("check_calls",),
+    "flush_drops_what_changed_meanwhile": ("check_calls", "check_reads", "same_state"),
+    "parts_are_announced_before_they_are_written": ("check_deeds",),
+    "merges_do_not_look_what_is_live": ("check_calls",),
+    "replaced_parts_are_deleted_at_once": ("check_deeds",),
+    "revived_rows_are_not_masked": ("fold",),
+    "lost_answers_count_as_failures": ("fold",),
+    "posted_commands_of_a_failed_commit_are_dropped": ("check_logged",),
+    "own_commits_are_not_looked_for": ("fold", "check_deeds"),
+    "storage_does_not_exclude": ("check_storage",),
+    "readers_do_not_look_again": ("check_looks",),
+    "leases_are_not_aged": ("check_leases",),
+    "heartbeats_stop": ("check_leases",),
+    "checkpoints_forget_sessions": ("fold",),
+    "checkpoints_forget_where_logs_begin": ("check_calls",),
+    "buffers_forget_when_a_part_fails": ("check_logged",),
+    "late_results_are_thrown_away": ("check_reads", "same_state"),
+    "documents_are_overwritten": ("check_calls",),
+    "sessions_are_forgotten_while_they_hold_trials": ("check_calls", "fold", "same_state"),
+    "old_looks_are_believed": ("check_storage", "check_calls", "fold"),
+}
+"""The checks that may find each: what fails otherwise, as by an exception of the code under test, proves nothing."""
 
 
 @contextmanager

@@ -80,7 +80,8 @@ def run_seed(seed: int, show_traceback: bool = False) -> Ending:
             stormy = place.weather.loses_heartbeats
             place.weather = place.weather.calm()
             finish(world, stormy)
-        except Exception as error:
+        except Exception as failure:
+            error = told_by_a_check(failure, world)
             problem = f"{type(error).__name__}: {error}"
             check = error.check if isinstance(error, BrokenError) else None
             if show_traceback:
@@ -93,6 +94,18 @@ def run_seed(seed: int, show_traceback: bool = False) -> Ending:
         commits=sum("journal/" in k for k in place.ever),
     )
     return Ending(seed, problem, check, digest(world), counts, place.trace)
+
+
+def told_by_a_check(failure: Exception, world: World) -> Exception:
+    """What the checks say of a history that ended with an error of the code under test; else that error."""
+    if not isinstance(failure, BrokenError):
+        try:
+            Audit(world, stormy=True).run()
+        except BrokenError as found:
+            return found
+        except Exception:
+            pass  # a history that was cut off cannot be checked to its end
+    return failure
 
 
 def finish(world: World, stormy: bool) -> None:
