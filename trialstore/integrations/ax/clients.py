@@ -19,6 +19,7 @@ from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.orchestration.orchestrator import Orchestrator, OrchestratorOptions
 from ax.service.ax_client import AxClient
 from ax.storage.sqa_store.with_db_settings_base import WithDBSettingsBase
+from ax.storage.sqa_store.with_db_settings_base import logger as base_logger
 
 from trialstore.integrations.ax.cards import save_card
 from trialstore.integrations.ax.coder import Coder, coder_of
@@ -53,7 +54,10 @@ class SavesInStore(WithDBSettingsBase):
     def __init__(self, db_settings: Any = None, logging_level: int = INFO, suppress_all_errors: bool = False) -> None:
         if db_settings is not None:
             raise UsageError("a store takes the place of db_settings", hint="leave db_settings out")
-        super().__init__(db_settings=None, logging_level=logging_level, suppress_all_errors=suppress_all_errors)
+        # The class above would ask the settings of a database, once it is told that there is a place to save in.
+        self._db_settings = None
+        self._suppress_all_errors = suppress_all_errors
+        base_logger.setLevel(logging_level)
 
     @property
     def db_settings_set(self) -> bool:

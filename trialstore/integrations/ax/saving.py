@@ -220,7 +220,7 @@ def save_some(
         drafts: Commands that go first.
         reduce: Leave out the generators' state of all trials but the last.
     """
-    _describe(store, kept, experiment)
+    kept = _described(store, kept, experiment)
     mirror = mirror_of(kept)
     data = _by_trial(experiment, {trial.index for trial in trials})
     bodies: list[dict[str, Any]] = []
@@ -292,12 +292,12 @@ def _log_steps(mirror: Mirror, row: Row, known: Known | None, number: int | None
         mirror.ledger.log_rows("metrics", rows)
 
 
-def _describe(store: Store, kept: Experiment, experiment: AxExperiment) -> None:
-    """Declare metrics and parameters that were not there before."""
+def _described(store: Store, kept: Experiment, experiment: AxExperiment) -> Experiment:
+    """The experiment with metrics and parameters declared that were not there before."""
     metrics = declared_metrics(experiment, kept.declared_metrics)
     space = search_space(experiment)
     if metrics == list(kept.declared_metrics) and space == dict(kept.space):
-        return
+        return kept
     config = {
         "metrics": [metric.to_json() for metric in metrics],
         "space": {name: dimension.to_json() for name, dimension in space.items()},
@@ -307,7 +307,7 @@ def _describe(store: Store, kept: Experiment, experiment: AxExperiment) -> None:
     ]
     if outcome.reason is not None:
         raise ConflictError(outcome.reason, experiment=kept.name)
-    kept.__init__(store.experiment(kept.name, kept.version)._ledger)  # type: ignore[misc]
+    return store.experiment(kept.name, kept.version)
 
 
 def _by_trial(experiment: AxExperiment, indices: set[int]) -> dict[int, list[DataRow]]:
