@@ -10,6 +10,7 @@ from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
+from trialstore.model.times import now_text
 from trialstore.trial import Trial
 
 __all__ = ["Claims"]
@@ -60,7 +61,7 @@ class Claims:
     def _claim(self) -> Trial | None:
         self._ledger.require_writable()
         session = self._ledger.session
-        while True:
+        while self._is_something_pending():
             session.lease(self._ledger.key)
             claimed = self._ledger.execute_one(Draft("claim", {"worker": session.worker}))
             if claimed is None:
@@ -71,6 +72,16 @@ class Claims:
                 if record is not None and record.attempt == attempt and record.status.is_active:
                     return Trial(self._ledger, self._metrics, record.decoded(), owned=True)
             # The process stood still for longer than its lease: the trial is another's by now.
+        return None
+
+    def _is_something_pending(self) -> bool:
+        """Look before the claim when there is nothing by what this process knows: whoever waits writes nothing."""
+        now, journal = now_text(), self._ledger.journal
+        with journal.view(refresh=False) as state:
+            if state.may_claim(now):
+                return True
+        with journal.view() as state:
+            return state.may_claim(now)
 
     def _plan_looks(self, sessions: int) -> None:
         """Look five times a lease when idle; when there is work, all sessions together look as often."""

@@ -26,6 +26,7 @@ from trialstore.model.errors import (
     TrialStoreError,
 )
 from trialstore.model.metric import Metric
+from trialstore.model.times import format_time
 from trialstore.session import Options, Session
 from trialstore.store import Store
 from trialstore.trial import Trial
@@ -223,9 +224,14 @@ class Actor:
         return self.chance.randrange(40) if not self.world.repeats else self.world.mark()
 
     def do_reserve(self) -> None:
+        began, began_s = format_time(self.world.seams.now()), self.world.scheduler.now
         trial = self.experiment.reserve_trial()
-        call = self.calls("claim")[-1]
-        value = call.outcome.value if call.outcome else None
+        claims = self.calls("claim")
+        if not claims:
+            name = self.program.process.name
+            seqs = [look.seq for look in self.history.looks if look.process == name and look.asked_at >= began_s]
+            self.history.seen.append(Seen("idle", name, min(seqs), max(seqs), began))
+        value = claims[-1].outcome.value if claims and claims[-1].outcome else None
         self.expect("claimed trial", None if trial is None else [trial.number, trial.attempt], value)
         if trial is not None:
             self.held.append(trial)

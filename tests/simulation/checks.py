@@ -75,6 +75,7 @@ class Audit:
 
     def fold(self) -> None:
         wanted = {seen.low for seen in self.history.seen if seen.kind == "rows"}
+        idle = [seen for seen in self.history.seen if seen.kind == "idle" and seen.low >= 0]
         seq = 0
         while (data := self.place.ever.get(f"{EXPERIMENT}{seq:020d}.jsonl")) is not None:
             for position, (command, verdict) in enumerate(self.model.fold(data, seq)):
@@ -88,10 +89,16 @@ class Audit:
                     raise BrokenError(f"command {self.history.calls[token]} took effect twice: {seq}")
             if seq in wanted:
                 self.rows_at[seq] = self.model.all_rows()
+            idle = [seen for seen in idle if not (seen.low <= seq <= seen.high and self.is_idle(seen.value))]
             seq += 1
+        for seen in idle:
+            raise BrokenError(f"{seen} was told that nothing was pending, and something was")
         count = sum(1 for key in self.place.ever if key.startswith(EXPERIMENT))
         if count != seq:
             raise BrokenError(f"the journal has {count} commits and a gap after {seq - 1}")
+
+    def is_idle(self, at: str) -> bool:
+        return not any(self.model.may_claim(trial, at) for trial in self.model.trials.values())
 
     def calls(self) -> list[Call]:
         return [call for call in self.history.calls if call.journal.startswith(EXPERIMENT)]

@@ -66,7 +66,7 @@ class Seen:
     """Something read that must be what the model says.
 
     Attributes:
-        kind: ``trial``, ``rows`` or ``state``.
+        kind: ``trial``, ``rows``, ``state``, or ``idle``: there was nothing to claim.
         low, high: Sequence numbers it must be true at, at one of them.
         value: What was read.
     """

@@ -190,6 +190,15 @@ class ExperimentState(Machine):
             heappush(self._scheduled, (record.ready_at, record.number))
         return None
 
+    def may_claim(self, at: str) -> bool:
+        """Whether a claim of this time may get a trial; when not, none does."""
+        while self._ready:
+            record = self.trials.get(self._ready[0])
+            if record is not None and record.status.is_claimable:
+                return True
+            heappop(self._ready)
+        return bool(self._scheduled) and self._scheduled[0][0] <= at
+
     def _start(self, record: TrialRecord, status: Status, command: Command, at: str) -> None:
         record.attempt += 1
         record.session = command["session"]
