@@ -12,10 +12,16 @@ import pytest
 import trialstore.blobs
 from tests.contract import test_blobs, test_stores
 from tests.support.servers import BUCKET_SERVERS
+from trialstore.blobs.anywhere import AnywhereBlobs
 from trialstore.blobs.memory import MemoryBlobs
 from trialstore.blobs.protocol import Blobs
+from trialstore.blobs.reading import ReadingBlobs
 from trialstore.blobs.resolve import _BUCKETS
+from trialstore.model.errors import ReadOnlyError, UnsafeBackendError
 from trialstore.testing import BlobsContract, StoreContract
+
+REFUSING = {AnywhereBlobs, ReadingBlobs}
+"""These have all methods and refuse to create, so that no store is kept on them."""
 
 MEMBERS = {name for name in vars(Blobs) if not name.startswith("_")}
 PACKAGE = Path(trialstore.__path__[0])
@@ -34,8 +40,17 @@ def backends() -> set[type]:
 @pytest.mark.parametrize(("suite", "module"), [(BlobsContract, test_blobs), (StoreContract, test_stores)])
 def test_every_backend_runs_under_both_suites(suite: type, module: object) -> None:
     tests = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, suite)]
-    assert backends() <= {getattr(test, "backend", None) for test in tests}
+    assert backends() - REFUSING <= {getattr(test, "backend", None) for test in tests}
     assert MemoryBlobs in backends()
+
+
+def test_what_is_left_out_refuses_to_create() -> None:
+    inner = MemoryBlobs("left-out")
+    with pytest.raises(UnsafeBackendError):
+        AnywhereBlobs("memory://left-out", {}).create("a", b"1")
+    with pytest.raises(ReadOnlyError):
+        ReadingBlobs(inner).create("a", b"1")
+    assert list(inner.list("")) == []
 
 
 def test_every_scheme_of_a_bucket_runs_on_a_server() -> None:
