@@ -76,12 +76,12 @@ class Claims:
 
     def _is_something_pending(self) -> bool:
         """Look before the claim when there is nothing by what this process knows: whoever waits writes nothing."""
-        now, journal = now_text(), self._ledger.journal
-        with journal.view(refresh=False) as state:
-            if state.may_claim(now):
+        for refresh in (False, True):
+            with self._ledger.journal.view(refresh=refresh) as state:
+                at = state.next_claim_at()
+            if at is not None and (not at or at <= now_text()):
                 return True
-        with journal.view() as state:
-            return state.may_claim(now)
+        return False
 
     def _plan_looks(self, sessions: int) -> None:
         """Look five times a lease when idle; when there is work, all sessions together look as often."""

@@ -190,14 +190,14 @@ class ExperimentState(Machine):
             heappush(self._scheduled, (record.ready_at, record.number))
         return None
 
-    def may_claim(self, at: str) -> bool:
-        """Whether a claim of this time may get a trial; when not, none does."""
+    def next_claim_at(self) -> str | None:
+        """From when on a claim may get a trial: an empty text for at once, None when no claim does."""
         while self._ready:
             record = self.trials.get(self._ready[0])
             if record is not None and record.status.is_claimable:
-                return True
+                return ""
             heappop(self._ready)
-        return bool(self._scheduled) and self._scheduled[0][0] <= at
+        return self._scheduled[0][0] if self._scheduled else None
 
     def _start(self, record: TrialRecord, status: Status, command: Command, at: str) -> None:
         record.attempt += 1
