@@ -32,6 +32,7 @@ WAYS: dict[str, Callable[[ts.Report], ts.Report]] = {
     "pandas": lambda r: ts.Report.from_df(r.df(pandas=True)),
     "prefixes in pandas": lambda r: ts.Report.from_df(r.df(prefixes=True, pandas=True)),
 }
+THROUGH_ARROW = [WAYS["prefixes in arrow"], WAYS["prefixes in pandas"]]
 NUMBERS = st.one_of(st.floats(), st.integers(), st.sampled_from([math.nan, math.inf, 2**70, -0.0, 1, 1.0]))
 FINAL = sorted(status for status in Status if status.is_final)
 
@@ -80,6 +81,11 @@ def reports(draw: st.DrawFn) -> ts.Report:
 @given(report=reports())
 @settings(max_examples=20, deadline=None)
 def test_any_report_comes_back_exactly(way: Callable[[ts.Report], ts.Report], report: ts.Report) -> None:
+    if way in THROUGH_ARROW and any("\0" in column for column in report.df(prefixes=True).columns):
+        # Polars hands no such column on; mappings and columns without prefixes take any name.
+        with pytest.raises(UsageError, match="NUL"):
+            report.df(prefixes=True, pandas=True)
+        return
     again = way(report)
     assert again == report
     assert repr(dict(again.metrics)) == repr(dict(report.metrics))

@@ -12,6 +12,7 @@ __all__ = ["interruptible"]
 
 _INTERRUPTED = 130
 _CLEANING_S = 5.0
+_LOOK_S = 0.2
 
 T = TypeVar("T")
 
@@ -34,7 +35,8 @@ def interruptible(call: Callable[[], T]) -> T:
     thread = threading.Thread(target=work, name="trialstore-query", daemon=True)
     try:
         thread.start()
-        thread.join()
+        while thread.is_alive():
+            thread.join(_LOOK_S)  # a signal that an engine's own thread took wakes nobody
     except KeyboardInterrupt:
         cleaning = threading.Thread(target=atexit._run_exitfuncs, name="trialstore-exit", daemon=True)
         cleaning.start()

@@ -48,6 +48,7 @@ class Batch:
     """What goes out in one commit. It keeps its counters however often it is sent, so it counts once.
 
     Attributes:
+        commands: What `lines` decode to.
         posted: Whether another process may take it along.
         exposed: Whether it may be in the journal, or come there, without this process having seen it. Its counters
             must then never stand for other commands.
@@ -61,6 +62,7 @@ class Batch:
     first: int
     last: int
     lines: bytes
+    commands: list[Command]
     posted: bool = False
     exposed: bool = False
     drops: int = -1

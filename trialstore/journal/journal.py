@@ -12,12 +12,13 @@ from typing import Generic, TypeVar
 
 from trialstore.journal.batch import COMMIT_LIMIT_BYTES, Batch, Draft, Entry, outcomes_of
 from trialstore.journal.checkpoint import Checkpoints
-from trialstore.journal.commit import Command, encode_commands
+from trialstore.journal.commit import Command, decode_commands, encode_commands
 from trialstore.journal.log import Log
 from trialstore.journal.machine import Machine, Outcome
 from trialstore.journal.replica import Replica
 from trialstore.journal.sender import Sender, tidy
 from trialstore.journal.session import SessionId
+from trialstore.journal.shapes import command_problem
 from trialstore.model.errors import (
     OutcomeUnknownError,
     SessionExpiredError,
@@ -205,13 +206,15 @@ class Journal(Generic[MachineT]):
         if session != self._writer:
             self._writer, self._counter, self._opened = session, 0, False
         entries: list[Entry] = []
-        commands: list[bytes] = []
+        encoded: list[bytes] = []
+        commands: list[Command] = []
         first, size = self._counter + 1, 0
         while self._queue:
             entry = self._queue[0]
             counter = self._counter
             try:
                 lines = self._encode(entry, session, opens=not self._opened and not entries)
+                own = _read_back(lines)
             except UsageError as error:
                 self._queue.popleft()
                 self._counter = counter
@@ -222,9 +225,10 @@ class Journal(Generic[MachineT]):
                 break
             self._queue.popleft()
             entries.append(entry)
-            commands.append(lines)
+            commands += own
+            encoded.append(lines)
             size += len(lines)
-        return Batch(entries, session, first, self._counter, b"".join(commands))
+        return Batch(entries, session, first, self._counter, b"".join(encoded), commands)
 
     def _encode(self, entry: Entry, session: str, opens: bool) -> bytes:
         commands: list[Command] = []
@@ -288,6 +292,16 @@ class Journal(Generic[MachineT]):
         """Write a checkpoint of the present state; returns its blob's key."""
         with self.view():
             return self._replica.checkpoint()
+
+
+def _read_back(lines: bytes) -> list[Command]:
+    """The commands as every reader will find them; refused before they are written when those would call it damage."""
+    commands = decode_commands(lines)
+    for command in commands:
+        problem = command_problem(command)
+        if problem is not None:
+            raise UsageError("value is not one that a store can hold", kind=command["kind"], problem=problem)
+    return commands
 
 
 class _View(Generic[MachineT]):

@@ -144,7 +144,8 @@ class Sender:
             batch.exposed = before
             raise
         if created and self._replica.stands(seq, crc32):
-            commit = Commit(seq, machine.crc32, crc32, decode_commands(lines), serving)
+            commands = decode_commands(lines) if taken else batch.commands
+            commit = Commit(seq, machine.crc32, crc32, commands, serving)
             outcomes = self._replica.take(commit, self._log.blob(seq), batch)
             if taken:
                 self._clear(taken)
@@ -241,7 +242,7 @@ class Sender:
             threading.Thread(target=self._serve, name="trialstore-serve", daemon=True).start()
 
     def _serve(self) -> None:
-        nobody = Batch([], "", 1, 0, b"")
+        nobody = Batch([], "", 1, 0, b"", [])
         until, idle = time.monotonic() + _SERVE_S, 0
         try:
             while time.monotonic() < until and idle < _IDLE_ROUNDS and not self._is_served():

@@ -238,7 +238,7 @@ EXPERIMENT_HEAD = Shape(
 """The first line of an experiment's checkpoint."""
 
 _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
-    "document": {"name": _TEXT, "revision": _or_null(_COUNT), "value": _ANY},
+    "document": {"name": _TEXT, "revision": _or_null(cs.int_schema(strict=True)), "value": _ANY},
     "retire_sessions": {"before": _TIME},
     "create_experiment": {"name": _TEXT, "version": _or_null(_VERSION), "config": _fields(**_CONFIG)},
     "update_experiment": {

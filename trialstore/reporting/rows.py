@@ -53,6 +53,8 @@ def frame_of(facts: Facts, dropped: set[str], prefixes: bool, pandas: bool) -> A
         rows = flatten(rows, () if "metrics" in dropped else facts.metrics).drop("metric_defs")
     if not pandas:
         return rows
+    if any("\0" in column for column in rows.columns):
+        raise UsageError("pandas takes no column whose name has a NUL in it", hint="leave prefixes out, or use to_dict")
     try:
         return rows.to_pandas(use_pyarrow_extension_array=True)
     except ImportError:
