@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from trialstore.journal.experiment import repeat_key
 from trialstore.journal.journal import Draft
+from trialstore.journal.repeating import repeat_key
 from trialstore.ledger import Ledger
 from trialstore.life.arriving import Describe, ended_trial
 from trialstore.model.errors import InvalidParamsError, TrialStoreError

@@ -321,6 +321,7 @@ class Ledger:
             parts=tuple(manifest.parts.values()),
             superseded={part: frozenset(numbers) for part, numbers in manifest.superseded.items()},
             removed_artifacts=frozenset(manifest.removed_artifacts),
+            removed_trials=frozenset(manifest.removed_trials),
             live=live_tables(state) if live is None else live,
             live_after=manifest.rows["telemetry"].start,
         )

@@ -10,8 +10,8 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -98,24 +98,44 @@ class Leases:
 
         Cost: one write and one look, and a look and a read for each other session that holds a trial.
         """
-        others = {record.session for record in active} - {self._session.current(), None}
+        since: dict[str, str] = {}
+        for record in active:
+            if record.session is not None:
+                since[record.session] = max(since.get(record.session, ""), record.started_at or "")
+        gone = self.gone(key, since)
+        return [record for record in active if record.session in gone]
+
+    def gone(self, key: str, since: Mapping[str, str]) -> set[str]:
+        """Those of some sessions whose lease ran out.
+
+        Args:
+            key: The experiment's folder.
+            since: By session, the stored time of the last thing that it surely did; empty when there is none.
+        """
+        others = since.keys() - {self._session.current()}
         if not others:
-            return []
+            return set()
         self.renew(key)
         mine = self._blobs.info(self._blob(key, self._session.current()))
         if mine is None:
-            return []
-        gone: set[str | None] = set()
+            return set()
+        gone: set[str] = set()
         for session in others:
-            info = self._blobs.info(self._blob(key, str(session)))
+            info = self._blobs.info(self._blob(key, session))
             if info is None:
                 # A session writes its lease before its first claim, so one without any has left.
-                starts = [parse_time(r.started_at) for r in active if r.session == session and r.started_at]
-                if not starts or mine.modified_at - max(starts) > timedelta(seconds=self._lease_s):
+                if not since[session] or mine.modified_at - parse_time(since[session]) > timedelta(
+                    seconds=self._lease_s
+                ):
                     gone.add(session)
-            elif (mine.modified_at - info.modified_at).total_seconds() > self._length(key, str(session)):
+            elif (mine.modified_at - info.modified_at).total_seconds() > self._length(key, session):
                 gone.add(session)
-        return [record for record in active if record.session in gone]
+        return gone
+
+    def renewed_at(self, key: str, session: str) -> datetime | None:
+        """When a session last renewed its lease, by the backend's clock; None when it has none."""
+        info = self._blobs.info(self._blob(key, session))
+        return None if info is None else info.modified_at
 
     def _length(self, key: str, session: str) -> float:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trialstore.journal.commit import Command
-from trialstore.journal.machine import Outcome, accepted
+from trialstore.journal.machine import Outcome, accepted, refused
 from trialstore.model.status import Status
 
 if TYPE_CHECKING:
@@ -23,11 +23,15 @@ _MEMBERS = frozenset(
 def amend(state: ExperimentState, command: Command) -> Outcome:
     """Make a trial what another tool says that it is: that tool decides, so no step is refused.
 
-    Extras are merged, and one that becomes null is gone. After a step no session owns the trial.
+    It is refused where the trial's status is not the one that the command expects. Extras are merged, and one that
+    becomes null is gone. After a step no session owns the trial.
     """
     record, refusal = state._live(command["trial"])
     if record is None:
         return refusal
+    if command.get("was") not in (None, record.status):
+        asked = command.get("status", record.status)
+        return refused("transition", trial=record.number, status=record.status, was=command["was"], asked=asked)
     for name in command.keys() & _MEMBERS:
         setattr(record, name, command[name])
     if "extras" in command:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
 from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from pydantic_core import to_json
-
 from trialstore.journal.amending import amend
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Machine, Outcome, accepted, refused
 from trialstore.journal.manifest import Manifest
+from trialstore.journal.removing import remove
+from trialstore.journal.repeating import repeat_key
 from trialstore.journal.shapes import EXPERIMENT_HEAD, RECORD
 from trialstore.model.record import RECORD_FIELDS, TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import parse_time
 
-__all__ = ["ExperimentState", "repeat_key"]
+__all__ = ["ExperimentState"]
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -68,6 +67,7 @@ class ExperimentState(Machine):
             "annotate": self._annotate,
             "amend": partial(amend, self),
             "assign": self._assign,
+            "remove": partial(remove, self),
             "revive": self._revive,
             "rows": self._rows,
             "parts": self._parts,
@@ -476,15 +476,6 @@ _GIVEN = frozenset(
 )
 _CLAIMABLE = tuple(status for status in Status if status.is_claimable)
 _RESULT = frozenset({"metrics", "summary", "exception", "traceback", "sem", "n", "profiles", "extras", "storage"})
-
-
-def repeat_key(body: dict[str, Any]) -> bytes:
-    """What two trials share when one is a repeat of the other: parameters and fidelity."""
-    fidelity = body.get("fidelity")
-    if fidelity is None:
-        return bytes.fromhex(body["id"])
-    effort = to_json({name: fidelity[name] for name in sorted(fidelity)})
-    return hashlib.sha256(body["id"].encode() + effort).digest()[:16]
 
 
 def _microseconds(start: str | None, end: str) -> int:

@@ -37,6 +37,7 @@ class Manifest:
         retired: Parts that a compaction replaced and whose files were not deleted yet, with the time.
         attempts: By trial that went into a part, the attempt before which results are late ones: the last, or the one
             after it when the last had ended before the trial did. Left out where it is the first.
+        removed_trials: Numbers of trials that were taken out; no row of theirs counts, in whatever table it stands.
         disowned: Parts that were never announced and never can be any more, since their files are deleted, with the
             time.
     """
@@ -50,6 +51,7 @@ class Manifest:
         self.retired: dict[str, list[str]] = {}
         self.attempts: dict[int, int] = {}
         self.disowned: dict[str, str] = {}
+        self.removed_trials: set[int] = set()
 
     def part_of(self, number: int) -> Part | None:
         """The part that holds the counting row of a trial, if one does."""
@@ -204,6 +206,7 @@ class Manifest:
             "retired": self.retired,
             **({"retired_blobs": self.retired_blobs} if self.retired_blobs else {}),
             **({"disowned": self.disowned} if self.disowned else {}),
+            **({"removed_trials": sorted(self.removed_trials)} if self.removed_trials else {}),
             "attempts": list(self.attempts.items()),
             "rows": {table: [log.start, len(log.rows)] for table, log in self.rows.items()},
         }
@@ -222,6 +225,7 @@ class Manifest:
         manifest.retired_blobs = dict(head.get("retired_blobs", {}))
         manifest.retired = dict(head["retired"])
         manifest.disowned = dict(head.get("disowned", {}))
+        manifest.removed_trials = set(head.get("removed_trials", ()))
         manifest.attempts = dict(head["attempts"])
         position = 0
         for table, (start, count) in head["rows"].items():

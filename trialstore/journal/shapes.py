@@ -231,6 +231,7 @@ EXPERIMENT_HEAD = Shape(
             retired=_map(_ID, _row(_TABLE, _TIME)),
             disowned=_may(_map(_TEXT, _TIME)),
             attempts=_list(_row(_COUNT, _ATTEMPT)),
+            removed_trials=_may(_list(_COUNT)),
             rows=_map(_TABLE, _row(_COUNT, _COUNT)),
         ),
     )
@@ -293,8 +294,10 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
         "id": _may(_TEXT),
         "extras": _may(_OBJECT),
         "trial": _COUNT,
+        "was": _may(_or_null(_STATUS)),
         "reason": _may(_TEXT_OR_NULL),
     },
+    "remove": {"trials": _list(_COUNT)},
     "assign": {"trial": _COUNT, "was": _may(_or_null(_INT64)), "runner": _or_null(_INT64)},
     "revive": {"record": _RECORD, "part": _ID},
     "parts": {"parts": _list(_PART)},

@@ -24,6 +24,9 @@
     │   ├── TransitionError
     │   ├── LostTrialError
     │   ├── StaleRevisionError
+    │   ├── LockAcquisitionTimeout
+    │   ├── LostLockError
+    │   ├── AlgorithmChangedError (also RuntimeError)
     │   └── SessionExpiredError
     ├── OutcomeUnknownError                   it may have happened: look before trying again
     ├── StoreUnavailableError                 try again later
@@ -45,6 +48,7 @@ from trialstore.render.values import printable
 
 __all__ = [
     "AccessDeniedError",
+    "AlgorithmChangedError",
     "ArtifactNotFoundError",
     "BlobNotFoundError",
     "ConflictError",
@@ -58,6 +62,8 @@ __all__ = [
     "InvalidParamsError",
     "InvalidStatusError",
     "InvalidTimeError",
+    "LockAcquisitionTimeout",
+    "LostLockError",
     "LostTrialError",
     "MissingExtraError",
     "NotFoundError",
@@ -205,6 +211,18 @@ class LostTrialError(ConflictError):
 
 class StaleRevisionError(ConflictError):
     """A compare-and-set found another revision than the one expected."""
+
+
+class LockAcquisitionTimeout(ConflictError):  # noqa: N818 - Oríon's name for it
+    """Another session held the lock for all the time that the caller would wait."""
+
+
+class LostLockError(ConflictError):
+    """The lock is no longer this session's: its lease ran out, or somebody released it. Nothing was written."""
+
+
+class AlgorithmChangedError(ConflictError, RuntimeError):
+    """The algorithm is configured otherwise than it was when it last ran on the experiment."""
 
 
 class SessionExpiredError(ConflictError):

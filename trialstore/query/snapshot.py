@@ -41,6 +41,7 @@ class ExperimentSnapshot:
         parts: Live parts of all tables.
         superseded: By part, the trials whose row there no longer counts.
         removed_artifacts: Ids of artifacts that were deleted; their rows are not shown.
+        removed_trials: Trials that were taken out; no row of theirs is shown.
         live: By table, the rows that are in no part, in the order they came. A trial here is in no part, unless
             superseded there.
         live_after: How many telemetry rows rode the journal before those in `live`.
@@ -57,6 +58,7 @@ class ExperimentSnapshot:
     parts: tuple[Part, ...] = ()
     superseded: Mapping[str, frozenset[int]] = field(default_factory=dict)
     removed_artifacts: frozenset[str] = frozenset()
+    removed_trials: frozenset[int] = frozenset()
     live: Mapping[str, pa.Table] = field(default_factory=dict)
     live_after: int = 0
     changed: Mark = (-1, 0)

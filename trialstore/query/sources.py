@@ -67,7 +67,8 @@ def _sources_of(experiment: ExperimentSnapshot, table: str, trial: int | None) -
     found = []
     for index, item in enumerate(there):
         if isinstance(item, Part):
-            superseded = experiment.superseded.get(item.id, frozenset())
+            removed = {number for number in experiment.removed_trials if in_ranges(number, item.trials)}
+            superseded = experiment.superseded.get(item.id, frozenset()) | removed
             found.append(Source(experiment, item, None, item.schema or {}, superseded, item.exact, index in repeated))
         else:
             structs = {n: fields_of(item.schema.field(n).type) for n in STRUCTS} if table == "trials" else {}
@@ -83,6 +84,9 @@ def _live(
     live = experiment.live.get(table)
     if live is None:
         return
+    if experiment.removed_trials and table != "trials":
+        gone = pa.array(sorted(experiment.removed_trials), pa.int64())
+        live = live.filter(pc.invert(pc.is_in(live["trial"], value_set=gone)))
     pieces = segments(live, experiment.live_after, parts) if table == "telemetry" else [(0, live)]
     for after, rows in pieces:
         chosen = rows if trial is None else rows.filter(pc.equal(rows["trial"], trial))

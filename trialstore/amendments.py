@@ -1,0 +1,54 @@
+"""What is said of a trial from outside of its run: another status, a result, that it is to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trialstore.journal.journal import Draft
+from trialstore.ledger import Ledger
+
+__all__ = ["amend_trial", "remove_trials"]
+
+
+def amend_trial(ledger: Ledger, number: int, fields: Mapping[str, Any]) -> None:
+    """Make a trial what the caller says, also one that has ended and lies in a part; durable when it returns.
+
+    Args:
+        ledger: Of its experiment.
+        number: The trial.
+        fields: Members of the command ``amend``, as ``docs/FORMAT.md`` has them.
+
+    Raises:
+        TrialNotFoundError: there is no such trial.
+        TransitionError: its status is not the one that `fields` expect; nothing was changed.
+    """
+    draft = Draft("amend", {**fields, "trial": number})
+    while (outcome := ledger.execute(draft)[-1]).reason == "finished":
+        ledger.revive(number)  # a flush may be quicker, and move it into a part again
+    if outcome.reason is not None:
+        ledger.refuse(outcome)
+    ledger.maintain(outcome.value)
+
+
+def remove_trials(ledger: Ledger, numbers: Iterable[int]) -> int:
+    """Take trials out, with all that was logged and stored of them; returns how many.
+
+    Guarantees: all of them are gone when it returns, or none. Their numbers are never used again. A worker that
+    is still at work on one finds that there is no such trial.
+
+    Raises:
+        TrialNotFoundError: one of them is not there; nothing was removed.
+    """
+    chosen = list(dict.fromkeys(numbers))
+    ids = [artifact.id for number in chosen for artifact in ledger.artifacts(number)]
+    drafts = [Draft("remove", {"trials": chosen})]
+    while (outcome := ledger.execute(*drafts)[-1]).reason == "finished":
+        for number in chosen:
+            ledger.revive(number)
+    if outcome.reason is not None:
+        ledger.refuse(outcome)
+    if ids:
+        ledger.execute(Draft("remove_artifacts", {"ids": ids}))
+    removed: int = outcome.value
+    return removed
