@@ -355,7 +355,8 @@ class TestErrors:
     def test_wrong_calls(self, run: Run) -> None:
         run("ls", code=2)
         run("lss", "x", code=2)
-        run("status", "x", "--version", "2", code=2)
+        for command in ("status", "compact", "verify"):
+            run(command, "x", "--version", "2", code=2)
 
     def test_a_bug_is_not_hidden(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(self: object) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import trialstore as ts
 from tests.support.small import files, grow_old, small_store
 from trialstore.cli.app import app
 
@@ -76,3 +77,11 @@ def test_a_version_needs_an_experiment_and_a_store_is_never_created(root: Path, 
         run(command, root, "--version", "1", code=2)
         run(command, tmp_path / "nothing", code=1)
     assert not (tmp_path / "nothing").exists()
+
+
+def test_an_experiment_without_trials_is_chosen_all_the_same(tmp_path: Path) -> None:
+    with ts.open(tmp_path / "store") as store:
+        store.create_experiment("empty")
+        store.create_experiment("other")
+    (key,) = json.loads(run("checkpoint", tmp_path / "store", "empty", "--json").stdout)
+    assert "experiment=empty" in key

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store, parse_duration
+from trialstore.cli.options import parse_duration
+from trialstore.cli.upkeep import Target, on_target
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -18,12 +19,9 @@ __all__ = ["compact"]
 _NAME_CELLS = 30
 
 
+@on_target
 def compact(
-    url: Url,
-    experiment: Annotated[
-        str | None, typer.Argument(show_default=False, help="Only this one; all if not given.")
-    ] = None,
-    version: ExperimentVersion = None,
+    target: Target,
     grace: Annotated[
         str | None,
         typer.Option(
@@ -33,8 +31,6 @@ def compact(
             help="Delete files replaced longer ago than this; by default they are kept as long as the store's history.",
         ),
     ] = None,
-    storage_option: StorageOptions = None,
-    as_json: AsJson = False,
 ) -> None:
     """Merge many small files into few large ones, so that reading is quick.
 
@@ -43,13 +39,11 @@ def compact(
 
     Example: trialstore compact results
     """
-    if version is not None and experiment is None:
-        raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
     keep = None if grace is None else parse_duration(grace)
-    with open_store(url, storage_option, writable=True) as store:
-        chosen = store.experiments() if experiment is None else [store.experiment(experiment, version)]
-        done = _run(chosen, keep)
-    if as_json:
+    with target.open() as store:
+        chosen = target.chosen(store)
+        done = _run(store.experiments() if chosen is None else [chosen], keep)
+    if target.as_json:
         from trialstore.cli.exact import dumps
 
         typer.echo(dumps(done))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trialstore.cli.options import AsJson, ExperimentVersion, StorageOptions, Url, open_store
+from trialstore.cli.upkeep import Target, on_target
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,12 +21,9 @@ __all__ = ["status"]
 _BAR_CELLS = 24
 
 
+@on_target
 def status(
-    url: Url,
-    experiment: Annotated[
-        str | None, typer.Argument(show_default=False, help="One experiment, in more detail.")
-    ] = None,
-    version: ExperimentVersion = None,
+    target: Target,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Look again and again, until all experiments are done or broken.")
     ] = False,
@@ -34,26 +31,23 @@ def status(
     looks: Annotated[
         int | None, typer.Option("--looks", min=1, show_default=False, help="Look at most this many times.")
     ] = None,
-    storage_option: StorageOptions = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Show how far the experiments are.
+    """Show how far the experiments are, or how far one is, in more detail.
 
     With --watch and --json, one line of JSON is printed a look.
 
     Example: trialstore status results tune-redis --watch
     """
-    if version is not None and experiment is None:
-        raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
-    store = open_store(url, storage_option)
+    store = target.open(writable=False)
 
     def look() -> dict[str, Any]:
-        return _one(store.experiment(experiment, version)) if experiment is not None else _all(store)
+        chosen = target.chosen(store)
+        return _all(store) if chosen is None else _one(chosen)
 
     if not watch:
-        _say(look(), as_json)
+        _say(look(), target.as_json)
     else:
-        _watch(look, interval, looks, as_json)
+        _watch(look, interval, looks, target.as_json)
 
 
 def _all(store: Store) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `verify`, `vacuum`, `repair` and `checkpoint` share: arguments, the progress view, and the choice of part."""
+"""What commands share that are about a store or one of its experiments: arguments, the choice, the progress view."""
 
 from __future__ import annotations
 
@@ -39,20 +39,26 @@ class Target:
     storage_option: StorageOptions = None
     as_json: AsJson = False
 
-    @contextmanager
-    def opened(self, verb: str, *, writable: bool = True) -> Iterator[tuple[Store | Experiment, Callable[[str], None]]]:
-        """The store or the experiment, and a progress view on the terminal that is told what is done next.
+    def open(self, *, writable: bool = True) -> Store:
+        """The store.
 
         Raises:
             typer.BadParameter: a version without an experiment.
         """
-        with open_store(self.url, self.storage_option, writable=writable) as store, _telling(verb) as tell:
-            if self.experiment is not None:
-                yield store.experiment(self.experiment, self.version), tell
-            elif self.version is None:
-                yield store, tell
-            else:
-                raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
+        if self.version is not None and self.experiment is None:
+            raise typer.BadParameter("it needs an EXPERIMENT", param_hint="--version")
+        return open_store(self.url, self.storage_option, writable=writable)
+
+    def chosen(self, store: Store) -> Experiment | None:
+        """The one experiment that is meant; None for all of them."""
+        return None if self.experiment is None else store.experiment(self.experiment, self.version)
+
+    @contextmanager
+    def opened(self, verb: str, *, writable: bool = True) -> Iterator[tuple[Store | Experiment, Callable[[str], None]]]:
+        """The store or the experiment, and a progress view on the terminal that is told what is done next."""
+        with self.open(writable=writable) as store, _telling(verb) as tell:
+            chosen = self.chosen(store)
+            yield store if chosen is None else chosen, tell
 
 
 def on_target(command: Callable[Concatenate[Target, _Own], None]) -> Callable[..., None]:
