@@ -438,15 +438,16 @@ class Store(Maintained, Rendered):
         self._attached[name] = store
         return store
 
-    def compact(self, *, grace: timedelta | None = None) -> dict[str, Compaction]:
-        """Merge many small parts into few large ones, in every experiment; returns what it did by experiment.
+    def compact(self, *, grace: timedelta | None = None) -> dict[tuple[str, int], Compaction]:
+        """Merge many small parts into few large ones, in every experiment; returns what it did by name and version.
 
         Args:
             grace: See `Experiment.compact`.
         """
         experiments = self.experiments()
         done = Upkeep(self._session, lambda: [experiment._ledger for experiment in experiments]).compact(grace)
-        return {experiment.name: compaction for experiment, compaction in zip(experiments, done, strict=True)}
+        names = [(experiment.name, experiment.version) for experiment in experiments]
+        return dict(zip(names, done, strict=True))
 
     def checkpoint(self) -> list[str]:
         """Write the folded state of every journal into the store; returns the blobs' keys."""

@@ -35,3 +35,14 @@ def test_the_first_of_equal_samples_counts_whatever_is_merged(
         assert expected.filter(pl.col("at") < START + timedelta(milliseconds=300))["value"].unique().to_list() == [0.0]
         experiment.compact()
         assert experiment.telemetry().sort("at").collect().equals(expected)
+
+
+def test_each_version_of_an_experiment_is_told_of(tmp_path: Path) -> None:
+    with ts.open(tmp_path) as store:
+        for version, trials in ((1, 2), (2, 3)):
+            experiment = store.create_experiment("tune", version=version)
+            experiment.import_trials([{"params": {"x": x}} for x in range(trials)])
+            experiment.register_trial({}, reserve=True).success()
+        done = store.compact()
+    assert list(done) == [("tune", 1), ("tune", 2)]
+    assert all(compaction.flushed_trials == 1 for compaction in done.values())
