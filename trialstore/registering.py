@@ -38,6 +38,8 @@ def trial_body(
     """What the journal says of a trial that is to be registered; see `Experiment.register_trial`."""
     if type(params) is not dict and not isinstance(params, Mapping):
         raise InvalidParamsError("parameters must be a mapping of names to values", params=params)
+    if fidelity is not None and not isinstance(fidelity, Mapping):
+        raise InvalidParamsError("a fidelity must be a mapping of names to values", fidelity=fidelity)
     if space:
         values, fidelity = space.validate(params, fidelity)
     else:
@@ -45,7 +47,8 @@ def trial_body(
     packed = pack_dict(values, "params")
     body: dict[str, Any] = {"id": packed_hash(values, packed), "params": packed}
     if fidelity is not None:
-        body["fidelity"] = pack_dict(dict(fidelity), "fidelity")
+        efforts = {check_name(key, "fidelity"): value for key, value in fidelity.items()}
+        body["fidelity"] = pack_dict(efforts, "fidelity")
     if seed is not None:
         body["seed"] = _whole(seed, "a seed must be a whole number", seed=seed)
     if parent is not None:

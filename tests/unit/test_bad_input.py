@@ -334,6 +334,14 @@ def test_one_seed_for_each_trial(experiment: ts.Experiment, folder: str) -> None
     refuses(folder, UsageError, lambda: experiment.register_trials([GOOD], seeds=[1, 2]), "one seed for each trial")
 
 
+@pytest.mark.parametrize("fidelity", [3, {1: 2}, {"": 1}])
+def test_a_fidelity_that_is_no_mapping_of_names(store: ts.Store, fidelity: Any) -> None:
+    experiment = store.create_experiment("open")
+    with pytest.raises(UsageError, match="fidelity"):
+        experiment.register_trial({"x": 1}, fidelity=fidelity)
+    assert len(experiment) == 0
+
+
 def test_a_duplicate_trial_where_repeats_are_forbidden(store: ts.Store) -> None:
     experiment = store.create_experiment("once", repeats=False)
     experiment.register_trial({"x": 1})

@@ -117,6 +117,8 @@ def test_none_is_absent(experiment: ts.Experiment) -> None:
         ({"exception": ValueError("x")}, "exception must be text, not ValueError('x')"),
         ({"worker": "\ud800"}, "not valid Unicode"),
         ({"name": 3}, "the name of a trial must be text"),
+        ({"fidelity": 3}, "a fidelity must be a mapping of names to values"),
+        ({"fidelity": {1: 2}}, "the name of a fidelity must be text"),
         ({"ended_at": "today"}, "ended_at must be a time, not 'today'"),
     ],
 )
