@@ -1,0 +1,47 @@
+"""mlos_bench on a store: its experiments and trials as the store's own, its data classes and frames over them.
+
+Needs the extra ``mlos``. What is here is imported when it is first used.
+
+`TrialStoreStorage` is mlos_bench's storage. In its own configuration::
+
+    {"class": "trialstore.integrations.mlos_bench.TrialStoreStorage", "config": {"url": "results"}}
+
+mlos_bench's validation knows this after `register_schema`, which ``python -m trialstore.integrations.mlos_bench`` calls
+before it goes on as mlos_bench's own command line.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trialstore.integrations.mlos_bench.schema import register_schema
+    from trialstore.integrations.mlos_bench.storage import TrialStoreStorage
+
+__all__ = ["TrialStoreStorage", "register_schema"]
+
+_HOMES = {"TrialStoreStorage": "storage", "register_schema": "schema"}
+_NEEDED = frozenset({"mlos_bench", "pandas", "pytz"})
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'trialstore.integrations.mlos_bench' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(f"trialstore.integrations.mlos_bench.{home}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _NEEDED:
+            raise
+        from trialstore.model.errors import MissingExtraError
+
+        raise MissingExtraError(
+            "mlos_bench is not installed", hint="pip install 'trialstore[mlos]'", module=error.name
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

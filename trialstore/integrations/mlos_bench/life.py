@@ -1,0 +1,155 @@
+"""What mlos_bench does to a trial, as commands of the journal: the fold decides who is first, on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from trialstore.experiment import Experiment
+from trialstore.integrations.mlos_bench.values import split_results
+from trialstore.journal.journal import Draft
+from trialstore.ledger import Ledger
+from trialstore.life.held import Held
+from trialstore.model.codec import pack_dict
+from trialstore.model.errors import LostTrialError, TransitionError
+from trialstore.model.identity import check_name, packed_hash
+from trialstore.model.record import TrialRecord
+from trialstore.model.status import Status
+from trialstore.model.times import format_time
+from trialstore.tables.parts import read_records
+
+__all__ = ["CONFIG_ID", "end", "ended_records", "next_trial_id", "open_records", "register", "start", "start_of"]
+
+CONFIG_ID = "tunable_config_id"
+"""The extra of a trial that holds the id of its configuration in the whole store."""
+
+
+def next_trial_id(ledger: Ledger) -> int:
+    """The id that the next trial will have unless somebody is quicker: trials are numbered from 0, ids from 1."""
+    with ledger.journal.view() as state:
+        return state.next_number + 1
+
+
+def register(
+    experiment: Experiment,
+    config_id: int,
+    params: Mapping[str, Any],
+    ts_start: datetime,
+    metadata: Mapping[str, Any],
+    first_id: int = 1,
+) -> TrialRecord:
+    """Add a pending trial, durably.
+
+    Two processes that add to one experiment get two numbers, whoever comes first: the fold gives them.
+
+    Args:
+        experiment: The trial's.
+        config_id: What `Store.intern` said of the parameters.
+        params: Values of the tunables.
+        ts_start: When it may begin, aware.
+        metadata: What else is known of it.
+        first_id: The id of the first trial of all; the numbers before it are not used.
+    """
+    ledger = experiment._ledger
+    packed = pack_dict({check_name(name, "parameter"): value for name, value in params.items()}, "params")
+    body: dict[str, Any] = {
+        "id": packed_hash(params, packed),
+        "params": packed,
+        "ready_at": format_time(ts_start),
+        "extras": {CONFIG_ID: config_id},
+    }
+    if metadata:
+        body["attributes"] = pack_dict(metadata, "config")
+    drafts = [Draft("register", {"trials": [body]})]
+    if first_id > 1 and next_trial_id(ledger) == 1:
+        drafts.insert(0, Draft("allocate", {"count": first_id - 1}))
+    *_, outcome = ledger.execute(*drafts)
+    if outcome.reason is not None:
+        ledger.refuse(outcome)
+    record = ledger.record(outcome.value)
+    assert record is not None
+    return record
+
+
+def start_of(record: TrialRecord) -> str:
+    """When a trial began, or is meant to: the stored spelling of mlos_bench's ``ts_start``."""
+    return record.started_at or record.ready_at or record.submitted_at
+
+
+def start(held: Held, status: Status, at: str) -> bool:
+    """Take a trial to a status in which it has not ended; False, and nothing changes, where it runs or has ended.
+
+    Of several processes that start one trial exactly one is told True.
+    """
+    while True:
+        held.refresh()
+        now = held.record.status
+        if now.is_final or now is Status.RUNNING or not (now is status or now.allows(status)):
+            return False
+        if now is not status:
+            try:
+                held.set_status(status, was=now, at=at)
+            except (TransitionError, LostTrialError):
+                continue  # somebody was quicker: look at what they did
+        if now is status or now.is_active:
+            times = {"started_at": at} if status.is_active else {"ready_at": at, "started_at": None}
+            held.ledger.execute(Draft("amend", {"trial": held.record.number, **times}))
+            held.refresh()
+        return True
+
+
+def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool:
+    """End a trial with its results, in one commit with its telemetry; False, and nothing changes, where it has ended.
+
+    Of several processes that end one trial exactly one is told True, and its results are the trial's.
+    """
+    metrics, summary = split_results(results)
+    values = {name: pack_dict(body, name) for name, body in (("metrics", metrics), ("summary", summary)) if body}
+    ledger, number = held.ledger, held.record.number
+    ledger.require_writable()
+    while True:
+        held.refresh()
+        record = held.record
+        if record.status.is_final:
+            return False
+        attempt = record.attempt
+        drafts = []
+        if not record.status.is_active:
+            # Nobody said that it runs, so it ran since it was to begin.
+            begun = {"status": Status.RUNNING, "was": record.status, "when": start_of(record)}
+            drafts.append(Draft("status", {"trial": number, "worker": ledger.session.worker, **begun}))
+            attempt += 1
+        drafts.append(Draft("finish", {"trial": number, "attempt": attempt, "status": status, "when": at, **values}))
+        *_, outcome = ledger.execute(*drafts)
+        if outcome.reason is None:
+            held.refresh()
+            ledger.maintain(outcome.value)
+            return True
+        if outcome.reason == "no trial":
+            ledger.refuse(outcome)
+
+
+def open_records(ledger: Ledger) -> list[TrialRecord]:
+    """Trials that have not ended, by number. They are all in the journal's state, so no table is read."""
+    with ledger.journal.view() as state:
+        found = [record.decoded() for record in state.trials.values() if not record.status.is_final]
+    return sorted(found, key=lambda record: record.number)
+
+
+def ended_records(ledger: Ledger, after: int = -1) -> Iterator[TrialRecord]:
+    """Trials that have ended and have a number above `after`, by number; parts that have none are not read."""
+    with ledger.journal.view() as state:
+        live = {
+            record.number: record.decoded()
+            for record in state.trials.values()
+            if record.number > after and record.status.is_final
+        }
+        parts = [p for p in state.manifest.parts.values() if p.table == "trials" and p.rows and p.trials[-1][1] > after]
+        superseded = {part.id: set(state.manifest.superseded.get(part.id, ())) for part in parts}
+    for part in parts:
+        for record in read_records(ledger.blobs, ledger.key, part):
+            if record.number > after and record.number not in superseded[part.id]:
+                live[record.number] = record
+    for number in sorted(live):
+        yield live[number]
