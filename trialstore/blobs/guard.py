@@ -17,6 +17,8 @@ try:
 except ImportError:  # no such locks on this system: every guard is a no-op
     fcntl = None  # type: ignore[assignment]
 
+from trialstore.blobs.turns import Turns
+
 __all__ = ["FolderGuards"]
 
 _PAUSE_S = 0.0002
@@ -49,9 +51,15 @@ class FolderGuards:
         self._forks = _forks
         weakref.finalize(self, _close_all, self._idle)
 
-    def hold(self, name: str, patience_s: float) -> AbstractContextManager[bool]:
-        """Hold the lock of this name, or get False when somebody else does; True where there are no locks."""
-        return _Hold(self, name, patience_s)
+    def hold(self, name: str, patience_s: float, turns: Turns | None = None) -> AbstractContextManager[bool]:
+        """Hold the lock of this name, or get False when somebody else does; True where there are no locks.
+
+        Args:
+            name: Of the lock; the folder's, where it stands for a turn.
+            patience_s: How long to wait for it.
+            turns: What is told when the lock is had and given up.
+        """
+        return _Hold(self, name, patience_s, turns)
 
     def acquire(self, name: str, patience_s: float) -> tuple[int | None, bool]:
         """A descriptor that holds the lock, if it was had, and whether the caller may go ahead."""
@@ -96,20 +104,29 @@ class FolderGuards:
 class _Hold:
     """One with-block around a lock. A class, since it is entered for every commit."""
 
-    __slots__ = ("_fd", "_guards", "_name", "_patience_s")
+    __slots__ = ("_fd", "_guards", "_name", "_patience_s", "_turns")
 
-    def __init__(self, guards: FolderGuards, name: str, patience_s: float) -> None:
+    def __init__(self, guards: FolderGuards, name: str, patience_s: float, turns: Turns | None) -> None:
         self._guards = guards
         self._name = name
         self._patience_s = patience_s
+        self._turns = turns
         self._fd: int | None = None
 
     def __enter__(self) -> bool:
         self._fd, free = self._guards.acquire(self._name, self._patience_s)
+        if self._fd is not None and self._turns is not None:
+            try:
+                self._turns.begin(self._name, self._fd)
+            except BaseException:
+                self._guards.release(self._name, self._fd)
+                raise
         return free
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._fd is not None:
+            if self._turns is not None:
+                self._turns.end(self._fd, whole=kind is None)
             self._guards.release(self._name, self._fd)
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import IO, Literal
 
-from trialstore.blobs.barrier import begin, names_flush_content
+from trialstore.blobs.barrier import Flushing, begin, flushing
 from trialstore.blobs.folders import Folders
 from trialstore.blobs.guard import FolderGuards
 from trialstore.blobs.keys import check_key, check_prefix
@@ -20,6 +20,7 @@ from trialstore.blobs.protocol import BlobInfo
 from trialstore.blobs.ranged import read_fully
 from trialstore.blobs.spare import SpareFiles
 from trialstore.blobs.staging import Staged, nameless_files_work, sync_folder
+from trialstore.blobs.turns import Turns
 from trialstore.model.errors import BlobNotFoundError, UsageError
 
 __all__ = ["Durability", "LocalBlobs"]
@@ -64,7 +65,8 @@ class LocalBlobs:
         self._durable = durability == "machine"
         self._durability: Durability = durability
         self._nameless: bool | None = None
-        self._one_flush = False
+        self._flushing: Flushing | None = None
+        self._turns = Turns()
         self._straight = Straight(self._root)
         self._folders = Folders(self._root, self._straight, durable=self._durable)
         self._guards = FolderGuards(self._base + ".locks")
@@ -212,20 +214,32 @@ class LocalBlobs:
             raise from_oserror(error, "write a blob", key=key, url=self.url) from error
 
     def _put_once(self, folder: str, name: str, data: bytes, *, new: bool, durable: bool) -> bool:
+        in_turn = new and durable and self._is_my_turn(folder)
         with self._stage(folder) as staged:
             staged.write(data)
-            return self._publish(staged, folder, name, new=new, durable=durable)
+            return self._publish(staged, folder, name, new=new, durable=durable, in_turn=in_turn)
 
     def _stage(self, folder: str) -> Staged:
         self._folders.settle(folder)
         if self._nameless is None:
             self._nameless = nameless_files_work(folder)
-            self._one_flush = names_flush_content(folder)
+        if self._flushing is None:
+            self._flushing = flushing(folder)
         return Staged(folder, nameless=self._nameless)
 
-    def _publish(self, staged: Staged, folder: str, name: str, *, new: bool, durable: bool) -> bool:
+    def _is_my_turn(self, folder: str) -> bool:
+        """Whether one flush of the file, after others see it, is enough."""
+        return (
+            self._flushing is Flushing.FILE and self._turns.is_mine(folder[len(self._base) :]) and bool(self._nameless)
+        )
+
+    def _publish(
+        self, staged: Staged, folder: str, name: str, *, new: bool, durable: bool, in_turn: bool = False
+    ) -> bool:
         if durable:
-            staged.sync(before_a_flush=self._one_flush)
+            if self._flushing is Flushing.FILE and not in_turn:
+                staged.appear()
+            staged.sync(before_a_flush=in_turn or self._flushing is Flushing.FOLDER)
         folder_fd = os.open(folder, _FOLDER)
         try:
             if new:
@@ -235,7 +249,7 @@ class LocalBlobs:
                 staged.publish_over(folder_fd, name)
             if durable:
                 try:
-                    sync_folder(folder_fd)
+                    sync_folder(staged.fd if in_turn else folder_fd)
                 except OSError as error:
                     raise unsynced(error, path=f"{folder}/{name}") from error
         finally:
@@ -321,7 +335,12 @@ class LocalBlobs:
 
     def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:
         """An advisory lock among the processes of this machine."""
-        return self._guards.hold(name, patience_s)
+        if self._flushing is None and os.path.isdir(self._root):
+            self._flushing = flushing(self._root)
+        if self._flushing is not Flushing.FILE or not self._durable:
+            return self._guards.hold(name, patience_s)
+        self._turns.expect(name.rstrip("/"))
+        return self._guards.hold(name, patience_s, self._turns)
 
 
 def _reopen(kind: type[LocalBlobs], root: str, durability: Durability) -> LocalBlobs:

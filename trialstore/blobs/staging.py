@@ -72,6 +72,21 @@ class Staged:
         while done < len(data):
             done += os.write(self.fd, memoryview(data)[done:])
 
+    def appear(self) -> None:
+        """Have a hidden name from here on: without one, the disk would take the file for deleted."""
+        folder_fd = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._hidden(folder_fd)
+        finally:
+            os.close(folder_fd)
+
+    def _hidden(self, folder_fd: int) -> str:
+        if self._temporary is None:
+            temporary = f".{new_ulid()}.tmp"
+            _give_name(self.fd, folder_fd, temporary)
+            self._temporary = f"{self._folder}/{temporary}"
+        return self._temporary
+
     def sync(self, *, before_a_flush: bool = False) -> None:
         """Force the content to the disk itself.
 
@@ -109,11 +124,7 @@ class Staged:
 
     def publish_over(self, folder_fd: int, name: str) -> None:
         """Give the file a name in its folder, replacing what has it."""
-        if self._temporary is None:
-            temporary = f".{new_ulid()}.tmp"
-            _give_name(self.fd, folder_fd, temporary)
-            self._temporary = f"{self._folder}/{temporary}"
-        os.replace(self._temporary, name, dst_dir_fd=folder_fd)
+        os.replace(self._hidden(folder_fd), name, dst_dir_fd=folder_fd)
         self._temporary = None
 
     def __enter__(self) -> Self:
