@@ -54,6 +54,8 @@ COMMANDS = st.one_of(
     kind("annotate", trial=NUMBERS, attributes=st.dictionaries(st.sampled_from("ab"), st.integers(), max_size=2)),
     kind("amend", trial=NUMBERS, status=STATUSES, metrics=METRICS, ended_at=TIMES.map(second)),
     kind("amend", trial=NUMBERS, status=STATUSES, was=STATUSES),
+    kind("advance", trial=NUMBERS, status=STATUSES, metrics=METRICS, worker=st.just("u")),
+    kind("advance", trial=NUMBERS, params=st.just({"a": 3}), reports=st.lists(st.just(["m", 1, second(0), 0.5]))),
     kind("remove", trials=st.lists(NUMBERS, max_size=2)),
     kind("amend", trial=NUMBERS, params=st.just({"a": 2}), extras=st.just({"e": 1})),
     kind("rows", table=st.just("metrics"), rows=st.lists(st.just([0, 1, "m", 0, second(0), 1]))),

@@ -7,6 +7,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from trialstore.journal.advancing import advance, log_reports
 from trialstore.journal.amending import amend
 from trialstore.journal.commit import Command
 from trialstore.journal.machine import Machine, Outcome, accepted, refused
@@ -66,6 +67,7 @@ class ExperimentState(Machine):
             "expire": self._expire,
             "annotate": self._annotate,
             "amend": partial(amend, self),
+            "advance": partial(advance, self),
             "assign": self._assign,
             "remove": partial(remove, self),
             "revive": self._revive,
@@ -103,6 +105,7 @@ class ExperimentState(Machine):
             self.next_number += 1
             self._add(record)
             self._log_status(record, record.submitted_at)
+            log_reports(self, record, body)
             if command.get("claimed") and record.status.is_claimable:
                 self._start(record, Status.RUNNING, command, at)
         if bodies and self.first_at is None:

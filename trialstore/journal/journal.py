@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from trialstore.journal.batch import COMMIT_LIMIT_BYTES, Batch, Draft, Entry, outcomes_of
 from trialstore.journal.checkpoint import Checkpoints
@@ -28,12 +29,19 @@ from trialstore.model.errors import (
 )
 from trialstore.model.times import now_text
 
-__all__ = ["Draft", "Journal"]
+__all__ = ["Draft", "Journal", "Watcher"]
 
 MachineT = TypeVar("MachineT", bound=Machine)
 
 _log = logging.getLogger(__name__)
 _entering = threading.Lock()
+
+
+class Watcher(Protocol):
+    """Whoever is told of commits as they are folded, one at a time."""
+
+    def notice(self, commands: Sequence[Command], outcomes: Sequence[Outcome]) -> None:
+        """Know of the next commit."""
 
 
 class Journal(Generic[MachineT]):
@@ -67,6 +75,7 @@ class Journal(Generic[MachineT]):
         self._session = session
         self._writable = writable
         self._background = background
+        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._reset()
 
     def _reset(self) -> None:
@@ -89,6 +98,11 @@ class Journal(Generic[MachineT]):
 
     # Reading
 
+    @property
+    def reads_are_cheap(self) -> bool:
+        """Whether a look for what others committed costs microseconds, not a request."""
+        return self._log.reads_are_cheap
+
     def view(self, refresh: bool = True) -> AbstractContextManager[MachineT]:
         """The state, for the length of a with-block in which it does not change.
 
@@ -108,7 +122,14 @@ class Journal(Generic[MachineT]):
         self._enter_process()
         return self._replica.at(until, settle)
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell somebody of every commit that this process folds from now on, as long as there are references to it."""
+        with self._lock:
+            self._watchers.add(watcher)
+
     def _notice(self, commands: list[Command], outcomes: list[Outcome]) -> None:
+        for watcher in self._watchers:
+            watcher.notice(commands, outcomes)
         if self._doubtful is not None and outcomes_of(self._doubtful, commands, outcomes) is not None:
             self._doubtful = None
 

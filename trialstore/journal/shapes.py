@@ -143,6 +143,7 @@ _TRIAL: dict[str, CoreSchema | Field] = {
     "worker": _may(_TEXT_OR_NULL),
     "attempt": _may(_ATTEMPT),
 }
+_REPORTS = _list(_row(_TEXT, _or_null(_INT64), _TIME, _ANY))
 _ENDED = _fields(attempt=_ATTEMPT)
 _RECORD = _fields(
     **{
@@ -250,7 +251,7 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
     "drop_experiment": {"id": _COUNT},
     "intern": {"hashes": _list(_TEXT), "params": _list(_OBJECT)},
     "register": {
-        "trials": _list(_fields(**{**_TRIAL, "params": _OBJECT})),
+        "trials": _list(_fields(**{**_TRIAL, "params": _OBJECT, "reports": _may(_REPORTS)})),
         "claimed": _may(_BOOL),
         "worker": _may(_TEXT_OR_NULL),
     },
@@ -298,6 +299,16 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
         "reason": _may(_TEXT_OR_NULL),
     },
     "remove": {"trials": _list(_COUNT)},
+    "advance": {
+        "trial": _COUNT,
+        "id": _may(_TEXT),
+        **{name: _may(_OBJECT) for name in ("params", "attributes", "extras", "metrics")},
+        "reports": _may(_REPORTS),
+        "status": _may(_STATUS),
+        "reason": _may(_TEXT_OR_NULL),
+        "worker": _may(_TEXT_OR_NULL),
+        "when": _may(_TIME_OR_NULL),
+    },
     "assign": {"trial": _COUNT, "was": _may(_or_null(_INT64)), "runner": _or_null(_INT64)},
     "revive": {"record": _RECORD, "part": _ID},
     "parts": {"parts": _list(_PART)},

@@ -1,0 +1,109 @@
+"""What was set of a trial and is on its way to the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from trialstore.integrations.optuna.spaces import text_of
+from trialstore.integrations.optuna.trials import DISTRIBUTION, SYSTEM, copied, id_of
+from trialstore.model.codec import pack, pack_dict
+from trialstore.model.times import now_text
+
+__all__ = ["Pending"]
+
+
+class Pending:
+    """Values of one trial that are not known to be committed. Of two for one name the later one counts.
+
+    Attributes:
+        size_bytes: About how much there is to commit.
+    """
+
+    __slots__ = (
+        "_extras",
+        "_packed",
+        "_packed_attrs",
+        "_reports",
+        "attrs",
+        "distributions",
+        "params",
+        "size_bytes",
+        "steps",
+        "system",
+    )
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        self.attrs: dict[str, Any] = {}
+        self.system: dict[str, Any] = {}
+        self.steps: dict[int, float] = {}
+        self.size_bytes = 0
+        self._packed: dict[str, Any] = {}
+        self._packed_attrs: dict[str, Any] = {}
+        self._extras: dict[str, Any] = {}
+        self._reports: dict[int, list[Any]] = {}
+
+    def set_param(self, name: str, value: Any, distribution: BaseDistribution) -> None:
+        """A parameter, as the user sees it."""
+        text = text_of(distribution)
+        self._packed |= pack_dict({name: value}, "params")
+        self._extras[DISTRIBUTION + name] = text
+        self.params[name], self.distributions[name] = value, distribution
+        self.size_bytes += len(text) + 64
+
+    def set_attr(self, key: str, value: Any, size_bytes: int, *, system: bool) -> None:
+        """A user or a system attribute."""
+        if system:
+            self._extras[SYSTEM + key] = pack(value, key)
+            self.system[key] = value
+        else:
+            self._packed_attrs[key] = pack(value, key)
+            self.attrs[key] = value
+        self.size_bytes += size_bytes
+
+    def set_step(self, metric: str, step: int, value: float) -> None:
+        """An intermediate value."""
+        self._reports[step] = [metric, step, now_text(), pack(value)]
+        self.steps[step] = value
+        self.size_bytes += 64
+
+    def over(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial as it is with these values."""
+        again = copied(trial)
+        again._params.update(self.params)
+        again._distributions.update(self.distributions)
+        again._user_attrs.update(self.attrs)
+        again._system_attrs.update(self.system)
+        again.intermediate_values.update(self.steps)
+        return again
+
+    def fields(self, trial: FrozenTrial) -> dict[str, Any]:
+        """What the journal says of it.
+
+        Args:
+            trial: As it is without these values.
+        """
+        body: dict[str, Any] = {"trial": trial.number}
+        if self._packed:
+            before = pack_dict(trial.params, "params") if trial.params else {}
+            body["id"] = id_of({**trial.params, **self.params}, {**before, **self._packed})
+            body["params"] = self._packed
+        if self._extras:
+            body["extras"] = self._extras
+        if self._packed_attrs:
+            body["attributes"] = self._packed_attrs
+        if self._reports:
+            body["reports"] = list(self._reports.values())
+        return body
+
+    def before(self, later: Pending) -> Pending:
+        """Both, of which `later` counts where they are of one name."""
+        both = Pending()
+        for name in Pending.__slots__:
+            mine, theirs = getattr(self, name), getattr(later, name)
+            setattr(both, name, mine + theirs if name == "size_bytes" else {**mine, **theirs})
+        return both

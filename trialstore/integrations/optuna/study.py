@@ -1,0 +1,325 @@
+"""One study of a store: reading and changing its trials."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from trialstore.experiment import Experiment
+from trialstore.integrations.optuna.naming import METADATA
+from trialstore.integrations.optuna.pending import Pending
+from trialstore.integrations.optuna.spaces import distribution_of_text, distributions_of, text_of
+from trialstore.integrations.optuna.trials import EMPTY_ID, STATUSES, body_of
+from trialstore.integrations.optuna.view import View
+from trialstore.integrations.optuna.waiting import Waiting
+from trialstore.journal.journal import Draft
+from trialstore.journal.machine import Outcome
+from trialstore.ledger import Ledger
+from trialstore.model.codec import pack
+from trialstore.model.errors import ConflictError
+from trialstore.model.times import now_text
+
+__all__ = ["Study"]
+
+_log = logging.getLogger(__name__)
+
+_ENOUGH_BYTES = 4 << 20
+"""So much that waits is committed at once."""
+
+
+class Study:
+    """The trials of one experiment, as one storage object uses them. Its methods may be called from many threads.
+
+    Guarantees: what is set of a trial is seen at once by whoever reads through this object; others see it with the next
+    commit of this one, at the latest after the linger. A call that returns what the store decided (a new trial, a step
+    to another state) is durable when it returns, and with it all that was set through this object before.
+
+    Args:
+        experiment: Where it is stored.
+        strict: Whether every call is durable when it returns.
+    """
+
+    def __init__(self, experiment: Experiment, *, strict: bool) -> None:
+        self.ledger = experiment._ledger
+        self.id = experiment.id
+        self._strict = strict
+        self._is_native = METADATA not in self.ledger.entry.config["metadata"]
+        self._repeats = bool(self.ledger.entry.config["repeats"])
+        self._space = experiment.space
+        self._lock = threading.RLock()
+        self._view = View(self.ledger, self.id, distributions_of(experiment.space))
+        self._waiting = Waiting()
+        self._mine: set[int] = set()
+        weakref.finalize(self, _commit_rest, self.ledger, self._waiting, self._view)
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """Which way each objective is better."""
+        config = self.ledger.entry.config
+        told = config["metadata"].get(METADATA)
+        if isinstance(told, dict) and "directions" in told:
+            return [StudyDirection(number) for number in told["directions"]]
+        both = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+        return [both[metric["minimize"]] for metric in config["metrics"]] or [StudyDirection.NOT_SET]
+
+    @property
+    def _minimize(self) -> bool:
+        return self.directions[0] is not StudyDirection.MAXIMIZE
+
+    # Reading
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial.
+
+        Raises:
+            KeyError: there is none.
+        """
+        with self._lock:
+            return self._over(self._known(number))
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number. Cost: what changed since the last look, and a pointer for each trial."""
+        with self._lock:
+            self._view.refresh(minimize=self._minimize)
+            trials = self._view.all()
+            numbers = self._waiting.numbers()
+            if numbers:
+                trials = [self._over(trial) if trial.number in numbers else trial for trial in trials]
+            return trials
+
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the best first value."""
+        with self._lock:
+            self._view.refresh(minimize=self._minimize)
+            return self._view.best(self._minimize)
+
+    def running(self) -> list[int]:
+        """Numbers of the trials that run."""
+        return [trial.number for trial in self.trials() if trial.state is TrialState.RUNNING]
+
+    def _known(self, number: int) -> FrozenTrial:
+        """A trial without what waits: as this process knows it where only this process changes it."""
+        trial = self._view.find(number)
+        mine = number in self._mine
+        if trial is None or not (mine or trial.state.is_finished()):
+            self._view.refresh(minimize=self._minimize, look=not mine)
+            trial = self._view.find(number)
+            if trial is None:
+                raise KeyError(f"study {self.id} has no trial of number {number}")
+        return trial
+
+    def _over(self, trial: FrozenTrial) -> FrozenTrial:
+        for pending in self._waiting.of(trial.number):
+            trial = pending.over(trial)
+        return trial
+
+    def _open(self, number: int) -> FrozenTrial:
+        trial = self._known(number)
+        if trial.state.is_finished():
+            raise _finished(number)
+        return trial
+
+    # Trials
+
+    def create(self, template: FrozenTrial | None) -> int:
+        """Add a trial, which runs where nothing else is said; its number."""
+        if template is not None:
+            return self.create_many([template])[0]
+        now, worker = now_text(), self.ledger.session.worker
+        body: dict[str, Any] = {"id": self._id(EMPTY_ID), "params": {}, "status": "RUNNING", "attempt": 1}
+        body |= {"worker": worker, "submitted_at": now, "started_at": now}
+        number: int = self._accepted(self._commit(Draft("register", {"trials": [body]})))
+        self._mine.add(number)
+        return number
+
+    def create_many(self, templates: Sequence[FrozenTrial]) -> range:
+        """Add trials in one commit, with all that they have; their numbers."""
+        names, worker = self._view.names(), self.ledger.session.worker
+        bodies = [body_of(template, names, worker) for template in templates]
+        for body in bodies:
+            body["id"] = self._id(body["id"])
+        first: int = self._accepted(self._commit(Draft("register", {"trials": bodies})))
+        with self.ledger.journal.view(refresh=False) as state:
+            finished_live = state.finished_live
+        if any(template.state.is_finished() for template in templates):
+            self.ledger.maintain(finished_live)
+        return range(first, first + len(bodies))
+
+    def _id(self, hashed: str) -> str:
+        # Where repeats are forbidden, two trials that have no parameters yet are none.
+        return hashed if self._repeats or hashed != EMPTY_ID else uuid4().hex
+
+    def step(self, number: int, state: TrialState, values: Sequence[float] | None) -> bool:
+        """Take a trial to another state; False when it shall run and somebody runs it already."""
+        with self._lock:
+            trial = self._open(number)
+        if state is TrialState.RUNNING and trial.state is TrialState.RUNNING:
+            return False
+        fields: dict[str, Any] = {"trial": number, "status": STATUSES[state], "when": now_text()}
+        if values is not None:
+            names = self._view.names()
+            fields["metrics"] = {name: pack(float(value)) for name, value in zip(names, values, strict=True)}
+        if state is TrialState.RUNNING:
+            fields["worker"] = self.ledger.session.worker
+        outcome = self._commit(Draft("advance", fields))
+        if outcome.reason == "transition":
+            return False
+        finished_live: int = self._accepted(outcome)
+        if state is TrialState.RUNNING:
+            self._mine.add(number)
+        else:
+            self._mine.discard(number)
+            if state.is_finished():
+                self.ledger.maintain(finished_live)
+        return True
+
+    def set_param(self, number: int, name: str, internal: float, distribution: BaseDistribution) -> None:
+        """Set a parameter, given as the number that the sampler works with."""
+        with self._lock:
+            self._open(number)
+            known = self._view.distributions.get(name)
+            if known is not None:
+                check_distribution_compatibility(known, distribution)
+            value = distribution_of_text(text_of(distribution)).to_external_repr(internal)
+            if self._is_native and name in self._space:
+                _, problem = self._space[name].check(value)
+                if problem is not None:
+                    raise ValueError(f"{name!r} {problem}")
+            self._pending(number).set_param(name, value, distribution)
+            self._view.distributions.setdefault(name, distribution)
+        self._set()
+
+    def set_attr(self, number: int, key: str, value: Any, size_bytes: int, *, system: bool) -> None:
+        """Set an attribute, which JSON can say."""
+        with self._lock:
+            self._open(number)
+            self._pending(number).set_attr(key, value, size_bytes, system=system)
+        self._set()
+
+    def set_step(self, number: int, step: int, value: float) -> None:
+        """Set an intermediate value."""
+        with self._lock:
+            self._open(number)
+            self._pending(number).set_step(self._view.names()[0], step, value)
+        self._set()
+
+    def _pending(self, number: int) -> Pending:
+        first = self._waiting.since is None
+        pending = self._waiting.get(number)
+        if first and not self._strict:
+            self.ledger.session.linger(self)
+        return pending
+
+    def _set(self) -> None:
+        if self._strict or self._waiting.size_bytes > _ENOUGH_BYTES:
+            self.commit()
+
+    # Committing
+
+    def commit(self) -> None:
+        """Commit what waits.
+
+        Raises:
+            UpdateFinishedTrialError: under `strict`, when a trial has ended meanwhile.
+        """
+        self.ledger.require_writable()
+        self._commit()
+
+    def execute(self, draft: Draft) -> Outcome:
+        """Commit what waits, and a command; what became of it."""
+        return self._commit(draft)
+
+    def _commit(self, last: Draft | None = None) -> Outcome:
+        """Commit what waits, then a command; one about a trial of which something waits takes that along."""
+        self.ledger.require_writable()
+        with self._lock:
+            taken = self._waiting.take_all()
+            bodies = _fields(taken, self._view)
+        if last is not None:
+            mine = [body for body in bodies if body["trial"] == last.fields.get("trial")]
+            bodies = [body for body in bodies if body not in mine]
+            last = Draft(last.kind, {**mine[0], **last.fields}) if mine else last
+        drafts = [Draft("advance", body) for body in bodies]
+        if last is not None:
+            drafts.append(last)
+        if not drafts:
+            return Outcome(None)
+        try:
+            outcomes = self.ledger.execute(*drafts)
+        except BaseException:
+            self._waiting.put_back(taken)  # sent twice it is the same
+            raise
+        if taken:
+            with self._lock:
+                self._view.refresh(minimize=self._minimize, look=False)
+                self._waiting.forget(taken)
+        self._tell_refusals(drafts, outcomes, last)
+        number = None if last is None else last.fields.get("trial")
+        if number in taken and outcomes[-1].reason == "transition":
+            self._waiting.put_back({number: taken[number]})
+        return outcomes[-1]
+
+    def _tell_refusals(self, drafts: list[Draft], outcomes: list[Outcome], last: Draft | None) -> None:
+        for draft, outcome in zip(drafts, outcomes, strict=True):
+            if outcome.reason is not None and draft is not last:
+                _log.warning("what was set of trial %s was refused: %s", draft.fields["trial"], outcome.reason)
+                if self._strict and last is None:
+                    self._accepted(outcome)
+
+    def _accepted(self, outcome: Outcome) -> Any:
+        if outcome.reason == "finished":
+            raise _finished(outcome.value["trial"])
+        if outcome.reason == "no trial":
+            raise KeyError(f"study {self.id} has no trial of number {outcome.value['trial']}")
+        if outcome.reason == "owned":
+            raise ConflictError(
+                "trial belongs to a worker of the store",
+                hint="let that worker finish it, or run fix_lost_trials when it is gone",
+                **outcome.value,
+            )
+        if outcome.reason is not None:
+            self.ledger.refuse(outcome)
+        return outcome.value
+
+    # What the session's thread calls
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something was set that is not committed."""
+        return self._waiting.since is not None
+
+    def flush_lingering(self) -> None:
+        """Commit what has waited for longer than the linger."""
+        since = self._waiting.since
+        if since is not None and time.monotonic() - since >= self.ledger.session.options.linger_s / 2:
+            self._commit()
+
+
+def _finished(number: int) -> UpdateFinishedTrialError:
+    return UpdateFinishedTrialError(f"Trial#{number} has already finished and can not be updated.")
+
+
+def _commit_rest(ledger: Ledger, waiting: Waiting, view: View) -> None:
+    """Commit what waits when the study is collected, or the process ends."""
+    taken = waiting.take_all()
+    if taken:
+        ledger.execute(*(Draft("advance", fields) for fields in _fields(taken, view)))
+
+
+def _fields(taken: Mapping[int, Pending], view: View) -> list[dict[str, Any]]:
+    found = []
+    for number, pending in taken.items():
+        trial = view.find(number)
+        assert trial is not None, "values were set of a trial that nobody looked at"
+        found.append(pending.fields(trial))
+    return found
