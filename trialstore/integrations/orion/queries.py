@@ -68,6 +68,11 @@ def selected(document: Mapping[str, Any], selection: Mapping[str, Any] | None) -
 
 def changed(document: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a document with fields set; a dotted name sets a field in a field."""
-    updated = EphemeralDocument(copy.deepcopy(dict(document)))
-    updated.update({"$set": dict(data)})
-    return updated.to_dict()  # type: ignore[no-any-return]
+    after = copy.deepcopy(dict(document))
+    for name, value in data.items():
+        *path, last = name.split(".")
+        inner = after
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = copy.deepcopy(value)
+    return after

@@ -59,6 +59,13 @@ class Trials:
 
     def _refresh(self, state: ExperimentState) -> None:
         """Bring the index up to the state."""
+        try:
+            self._follow(state)
+        except BaseException:
+            self._changes.lose()
+            raise
+
+    def _follow(self, state: ExperimentState) -> None:
         numbers = self._changes.take(state)
         if numbers is None:
             for index in (self._status, self._of_status, self._ids, self._own_ids):
