@@ -1,10 +1,12 @@
-"""Credentials never appear: in errors, in logs, in what is pickled of an error, in the store, in `repr`, in SQL."""
+"""Credentials never appear: in errors, in logs, in pickles, in the store, in `repr`, in SQL."""
 
 from __future__ import annotations
 
 import logging
 import pickle
 import traceback
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 
 import trialstore as ts
 from tests.support.small import files
+from trialstore.blobs.anywhere import AnywhereBlobs
 from trialstore.blobs.connection import Connection
 from trialstore.blobs.resolve import BlobsSpec, open_blobs
 from trialstore.blobs.retry import Retry
+from trialstore.blobs.sealed import seal
 from trialstore.blobs.secrets import Secrets, without_secrets
 from trialstore.model.errors import UsageError
 
@@ -157,3 +161,55 @@ def _all_texts(value: Any) -> list[str]:
         return [value]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return [text for item in items for text in _all_texts(item)]
+
+
+class TestPickles:
+    """Storage options are whole in a pickle for the processes of one family, and tell nobody else a secret."""
+
+    PLACES = (
+        BlobsSpec("s3://bucket/x", storage_options=OPTIONS),
+        open_blobs("s3://bucket/x", storage_options=OPTIONS),
+        AnywhereBlobs("s3://bucket/x", OPTIONS),
+    )
+
+    @pytest.mark.parametrize("place", PLACES, ids=lambda place: type(place).__name__)
+    def test_hold_no_secret_and_everything(self, place: Any) -> None:
+        data = pickle.dumps(place)
+        assert not tells(data.decode("latin-1"))
+        assert b"http://127.0.0.1:9" in data
+        assert options_of(pickle.loads(data)) == OPTIONS
+
+    def test_two_of_one_store_do_not_look_alike(self) -> None:
+        assert pickle.dumps(self.PLACES[0]) != pickle.dumps(self.PLACES[0])
+
+    @pytest.mark.parametrize("method", ["spawn", "forkserver"])
+    def test_children_find_everything(self, method: str) -> None:
+        with ProcessPoolExecutor(1, get_context(method)) as pool:
+            assert pool.submit(options_of, self.PLACES[1]).result(60) == OPTIONS
+
+    def test_others_find_what_is_no_secret_and_are_told(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = pickle.dumps(self.PLACES[0])
+        monkeypatch.setattr(current_process(), "authkey", b"of another family")
+        assert options_of(pickle.loads(data)) == {"client_kwargs": OPTIONS["client_kwargs"]}
+        assert "credentials travel in no pickle" in caplog.text
+
+    def test_a_forged_box_is_not_opened(self, caplog: pytest.LogCaptureFixture) -> None:
+        kind, (public, box) = seal(OPTIONS).__reduce__()
+        assert callable(kind)
+        forged = kind(public, box[:-1] + bytes([box[-1] ^ 1]))
+        assert forged.options() == public
+        assert "credentials travel in no pickle" in caplog.text
+
+    def test_a_store_with_all_its_handles(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = ts.open(tmp_path / "store")
+        experiment = store.create_experiment("x", metrics=[ts.Metric("loss")])
+        trial = experiment.register_trial({"a": 1})
+        monkeypatch.setattr(store._session, "place", self.PLACES[0])
+        for handle in (store, experiment, trial):
+            assert not tells(pickle.dumps(handle).decode("latin-1"))
+
+
+def options_of(place: Any) -> Any:
+    return place.storage_options if isinstance(place, BlobsSpec) else place._options

@@ -14,6 +14,7 @@ import fsspec
 from trialstore.blobs.keys import check_key, check_prefix
 from trialstore.blobs.oserrors import from_oserror
 from trialstore.blobs.protocol import BlobInfo
+from trialstore.blobs.sealed import Sealed, opened, seal
 from trialstore.blobs.secrets import without_secrets
 from trialstore.model.errors import (
     BlobNotFoundError,
@@ -65,7 +66,7 @@ class AnywhereBlobs:
         return f"{type(self).__name__}({self.url!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self._url, self._options)
+        return _reopen, (type(self), self._url, seal(self._options))
 
     @property
     def url(self) -> str:
@@ -201,3 +202,7 @@ class AnywhereBlobs:
     def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:
         """Excludes nobody."""
         return nullcontext(True)
+
+
+def _reopen(kind: type[AnywhereBlobs], url: str, options: Mapping[str, Any] | Sealed) -> AnywhereBlobs:
+    return kind(url, opened(options))

@@ -17,6 +17,7 @@ from trialstore.blobs.oserrors import from_oserror
 from trialstore.blobs.protocol import BlobInfo
 from trialstore.blobs.ranged import open_ranges, read_fully
 from trialstore.blobs.retry import Retry
+from trialstore.blobs.sealed import Sealed, opened, seal
 from trialstore.model.errors import BlobNotFoundError, StoreUnavailableError, UsageError
 
 __all__ = ["RemoteBlobs"]
@@ -66,7 +67,7 @@ class RemoteBlobs:
         return f"{type(self).__name__}({self._url!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (type(self), self._url, self._options, self._retry)
+        return _reopen, (type(self), self._url, seal(self._options), self._retry)
 
     @property
     def url(self) -> str:
@@ -230,8 +231,8 @@ class RemoteBlobs:
         return nullcontext(True)
 
 
-def _reopen(kind: type[RemoteBlobs], url: str, options: dict[str, Any], retry: Retry) -> RemoteBlobs:
-    return kind(url, options, retry=retry)
+def _reopen(kind: type[RemoteBlobs], url: str, options: Mapping[str, Any] | Sealed, retry: Retry) -> RemoteBlobs:
+    return kind(url, opened(options), retry=retry)
 
 
 def _modified_at(found: Mapping[str, Any]) -> datetime:

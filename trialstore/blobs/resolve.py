@@ -15,6 +15,7 @@ from trialstore.blobs.local import Durability, LocalBlobs
 from trialstore.blobs.memory import MemoryBlobs
 from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.remote import RemoteBlobs
+from trialstore.blobs.sealed import Sealed, opened, seal
 from trialstore.blobs.secrets import holds_secret, without_secrets
 from trialstore.model.errors import UnsafeBackendError, UsageError, nearest
 
@@ -112,9 +113,16 @@ class BlobsSpec:
     durability: Durability = "machine"
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _spec, (self.url, self.durability, seal(self.storage_options or {}))
+
     def open(self) -> Blobs:
         """The blobs, on connections of their own."""
         return open_blobs(self.url, durability=self.durability, storage_options=self.storage_options)
+
+
+def _spec(url: Any, durability: Durability, options: Mapping[str, Any] | Sealed) -> BlobsSpec:
+    return BlobsSpec(url, durability, opened(options) or None)
 
 
 def _given(blobs: Blobs, storage_options: Mapping[str, Any] | None) -> Blobs:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
-__all__ = ["Secrets", "holds_secret", "without_secrets"]
+__all__ = ["Secrets", "holds_secret", "public_part", "without_secrets"]
 
 _HIDDEN = "***"
 _SHORTEST = 4
@@ -54,6 +55,19 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             yield from _texts(item)
+
+
+def public_part(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of storage options, what says where and how, and not who: places, numbers and switches."""
+    public: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            public[name] = public_part(value)
+        elif value is None or isinstance(value, bool | int | float):
+            public[name] = value
+        elif isinstance(value, str) and (value in _WAYS or (name in _OPEN and not holds_secret(value))):
+            public[name] = value
+    return public
 
 
 def holds_secret(url: str) -> bool:
