@@ -63,9 +63,10 @@ def public_part(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if isinstance(value, Mapping):
             public[name] = public_part(value)
-        elif value is None or isinstance(value, bool | int | float):
-            public[name] = value
-        elif isinstance(value, str) and (value in _WAYS or (name in _OPEN and not holds_secret(value))):
+        elif not isinstance(value, str):
+            if value is None or isinstance(value, bool | int | float):
+                public[name] = value
+        elif value in _WAYS or (name in _OPEN and not holds_secret(value)):
             public[name] = value
     return public
 
