@@ -24,6 +24,7 @@ import trialstore.store
 from trialstore.blobs.protocol import Blobs
 from trialstore.experiment import Experiment
 from trialstore.integrations.optuna.heartbeats import Heartbeats
+from trialstore.integrations.optuna.linking import LINK, adopt, home_of_study, home_of_trial
 from trialstore.integrations.optuna.naming import (
     METADATA,
     earlier_names,
@@ -207,6 +208,8 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
         self._set_study_attr(study_id, _SYSTEM + key, value)
         if key == _METRIC_NAMES:
             self._rename_metrics(study_id, value)
+        elif key.startswith(LINK):
+            adopt(home_of_study(self.store, study_id, value), key.removeprefix(LINK))
 
     def _set_study_attr(self, study_id: int, name: str, value: Any) -> None:
         fields = {"name": name, "value": [pack(attribute(value), name)], "revision": None}
@@ -339,6 +342,9 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage`."""
         self._set_trial_attr(trial_id, key, value, system=True)
+        if key.startswith(LINK):
+            self.flush()  # who stores the artifact may be another process, and looks for this
+            adopt(home_of_trial(self.store, trial_id, value), key.removeprefix(LINK))
 
     def _set_trial_attr(self, trial_id: int, key: str, value: Any, *, system: bool) -> None:
         study, number = self._of(trial_id)
