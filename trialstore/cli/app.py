@@ -12,6 +12,7 @@ from trialstore.cli.compact import compact
 from trialstore.cli.demo import demo
 from trialstore.cli.diff import diff
 from trialstore.cli.failures import exit_codes
+from trialstore.cli.importing import importing
 from trialstore.cli.ls import ls
 from trialstore.cli.repair import repair
 from trialstore.cli.run import run
@@ -82,3 +83,5 @@ for _command in (
     version,
 ):
     app.command()(_command)
+
+app.add_typer(importing, name="import")

@@ -76,6 +76,11 @@ class Study:
     def _minimize(self) -> bool:
         return self.directions[0] is not StudyDirection.MAXIMIZE
 
+    @property
+    def metric_names(self) -> list[str]:
+        """What the objective values are called."""
+        return self._view.names()
+
     # Reading
 
     def trial(self, number: int) -> FrozenTrial:
