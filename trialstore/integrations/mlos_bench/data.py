@@ -12,6 +12,7 @@ from mlos_bench.storage.base_experiment_data import ExperimentData
 from mlos_bench.storage.base_trial_data import TrialData
 from mlos_bench.storage.base_tunable_config_data import TunableConfigData
 from mlos_bench.storage.base_tunable_config_trial_group_data import TunableConfigTrialGroupData
+from mlos_bench.util import try_parse_val
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.interface import accepted
@@ -69,7 +70,9 @@ class ExperimentTrialStoreData(ExperimentData):
     def tunable_configs(self) -> dict[int, TunableConfigData]:
         """The configurations that were tried, by id."""
         return {
-            config_id: TunableConfigTrialStoreData(store=self._store, tunable_config_id=config_id)
+            config_id: TunableConfigTrialStoreData(
+                store=self._store, experiment=self._experiment, tunable_config_id=config_id
+            )
             for config_id in self._groups()
         }
 
@@ -188,7 +191,9 @@ class TrialTrialStoreData(TrialData):
     @property
     def tunable_config(self) -> TunableConfigData:
         """The values of its tunables."""
-        return TunableConfigTrialStoreData(store=self._store, tunable_config_id=self._tunable_config_id)
+        return TunableConfigTrialStoreData(
+            store=self._store, experiment=self._experiment, tunable_config_id=self._tunable_config_id
+        )
 
     @property
     def tunable_config_trial_group(self) -> TunableConfigTrialGroupData:
@@ -203,6 +208,11 @@ class TrialTrialStoreData(TrialData):
         return _pairs("metric", results_of(self._record()))
 
     @property
+    def results_dict(self) -> dict[str, Any]:
+        """Its results by name: numbers where the text is one."""
+        return _parsed(results_of(self._record()))
+
+    @property
     def telemetry_df(self) -> pandas.DataFrame:
         """Its samples by time and name: the columns ``ts``, ``metric`` and ``value``, text."""
         rows = telemetry_rows(self._experiment, self._trial_id)
@@ -212,6 +222,11 @@ class TrialTrialStoreData(TrialData):
     def metadata_df(self) -> pandas.DataFrame:
         """What else is known of it, by name: the columns ``parameter`` and ``value``, text."""
         return _pairs("parameter", self._record().attributes or {})
+
+    @property
+    def metadata_dict(self) -> dict[str, Any]:
+        """What else is known of it, by name: numbers where the text is one."""
+        return _parsed(self._record().attributes or {})
 
     @property
     def status_df(self) -> pandas.DataFrame:
@@ -230,20 +245,33 @@ class TunableConfigTrialStoreData(TunableConfigData):
 
     Args:
         store: Where it is.
+        experiment: In which it was tried.
         tunable_config_id: Its id.
     """
 
-    def __init__(self, *, store: Store, tunable_config_id: int) -> None:
+    def __init__(self, *, store: Store, experiment: Experiment, tunable_config_id: int) -> None:
         super().__init__(tunable_config_id=tunable_config_id)
         self._store = store
+        self._experiment = experiment
 
     @property
     def config_df(self) -> pandas.DataFrame:
         """The values by name: the columns ``parameter`` and ``value``, text."""
+        return _pairs("parameter", self._values())
+
+    @property
+    def config_dict(self) -> dict[str, Any]:
+        """The values by name: numbers where the text is one."""
+        return _parsed(self._values())
+
+    def _values(self) -> dict[str, Any]:
+        if self._tunable_config_id < 0:  # it has no id in the store: it is that of a trial
+            record = self._experiment._ledger.record(-self._tunable_config_id - 1)
+            return {} if record is None else record.params
         try:
-            return _pairs("parameter", self._store.configuration(self._tunable_config_id))
+            return self._store.configuration(self._tunable_config_id)
         except ExperimentNotFoundError:
-            return _pairs("parameter", {})
+            return {}
 
 
 class TunableConfigTrialGroupTrialStoreData(TunableConfigTrialGroupData):
@@ -280,7 +308,9 @@ class TunableConfigTrialGroupTrialStoreData(TunableConfigTrialGroupData):
     @property
     def tunable_config(self) -> TunableConfigData:
         """The values of the tunables."""
-        return TunableConfigTrialStoreData(store=self._store, tunable_config_id=self._tunable_config_id)
+        return TunableConfigTrialStoreData(
+            store=self._store, experiment=self._experiment, tunable_config_id=self._tunable_config_id
+        )
 
     @property
     def trials(self) -> dict[int, TrialData]:
@@ -298,3 +328,8 @@ def _pairs(name: str, values: dict[str, Any]) -> pandas.DataFrame:
     # pandas' own column of text would turn None into NaN.
     kind = object if any(value is None for _, value in rows) else None
     return pandas.DataFrame(rows, columns=[name, "value"], dtype=kind)
+
+
+def _parsed(values: dict[str, Any]) -> dict[str, Any]:
+    """What mlos_bench makes of the text of each value; its own way there goes through a frame, and loses None."""
+    return {name: try_parse_val(value) for name, value in sorted(texts(values).items())}

@@ -12,7 +12,14 @@ from mlos_bench.storage.base_storage import Storage
 from mlos_bench.tunables.tunable_groups import TunableGroups
 
 from trialstore.experiment import Experiment
-from trialstore.integrations.mlos_bench.life import ended_records, next_trial_id, open_records, register, start_of
+from trialstore.integrations.mlos_bench.life import (
+    CONFIG_ID,
+    ended_records,
+    next_trial_id,
+    open_records,
+    register,
+    start_of,
+)
 from trialstore.integrations.mlos_bench.merging import merge, merged_rows
 from trialstore.integrations.mlos_bench.repository import Repository
 from trialstore.integrations.mlos_bench.statuses import to_mlos
@@ -70,6 +77,7 @@ class TrialStoreExperiment(Storage.Experiment):
         self._description = description
         self._opt_targets = opt_targets
         self._in_context = False
+        self._first_id = trial_id
         self._store = store
         self._experiment: Experiment | None = None
 
@@ -104,7 +112,7 @@ class TrialStoreExperiment(Storage.Experiment):
             )
         self._experiment = found
         following = next_trial_id(found._ledger)
-        self._trial_id = following if following > 1 else max(1, self._trial_id)
+        self._trial_id = self._first_id = following if following > 1 else max(1, self._trial_id)
         first = Repository.from_metadata(found.metadata)
         if first.git_commit != self._git_commit:
             _LOG.warning("Experiment %s git expected: %s %s", self, first.git_repo, first.git_commit)
@@ -189,7 +197,8 @@ class TrialStoreExperiment(Storage.Experiment):
         config_id = self._store.intern(values)
         start = in_store_zone(ts_start or datetime.now(UTC))
         metadata = storable_dict(config or {})
-        record = register(self.experiment, config_id, values, start, metadata, self._trial_id)
+        record = register(self.experiment, config_id, values, start, metadata, self._first_id)
+        self._first_id = 1
         self._trial_id = record.number + 2
         return self._trial(record, tunables, config)
 
@@ -200,9 +209,11 @@ class TrialStoreExperiment(Storage.Experiment):
             # The flag that says what changed is reset after the assignment.
             tunables = self._tunables.copy().assign(texts(record.params)).reset()
             config = texts(record.attributes or {})
+        known = (record.extras or {}).get(CONFIG_ID)
         return TrialStoreTrial(
             experiment=self.experiment,
             record=record,
+            tunable_config_id=self._store.intern(record.params) if known is None else int(known),
             experiment_id=self._experiment_id,
             tunables=tunables,
             opt_targets=self._opt_targets,

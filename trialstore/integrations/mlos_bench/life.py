@@ -12,7 +12,6 @@ from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.life.held import Held
 from trialstore.model.codec import pack_dict
-from trialstore.model.errors import LostTrialError, TransitionError
 from trialstore.model.identity import check_name, packed_hash
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
@@ -49,7 +48,7 @@ def register(
         params: Values of the tunables.
         ts_start: When it may begin, aware.
         metadata: What else is known of it.
-        first_id: The id of the first trial of all; the numbers before it are not used.
+        first_id: The id that it gets when it is the first trial of all; the numbers before it are not used.
     """
     ledger = experiment._ledger
     packed = pack_dict({check_name(name, "parameter"): value for name, value in params.items()}, "params")
@@ -67,7 +66,7 @@ def register(
     *_, outcome = ledger.execute(*drafts)
     if outcome.reason is not None:
         ledger.refuse(outcome)
-    record = ledger.record(outcome.value)
+    record = _known(ledger, outcome.value)
     assert record is not None
     return record
 
@@ -81,38 +80,49 @@ def start(held: Held, status: Status, at: str) -> bool:
     """Take a trial to a status in which it has not ended; False, and nothing changes, where it runs or has ended.
 
     Of several processes that start one trial exactly one is told True.
+
+    Cost: one conditional put.
     """
+    ledger, number = held.ledger, held.record.number
+    ledger.require_writable()
     while True:
-        held.refresh()
         now = held.record.status
         if now.is_final or now is Status.RUNNING or not (now is status or now.allows(status)):
-            return False
-        if now is not status:
-            try:
-                held.set_status(status, was=now, at=at)
-            except (TransitionError, LostTrialError):
-                continue  # somebody was quicker: look at what they did
-        if now is status or now.is_active:
-            times = {"started_at": at} if status.is_active else {"ready_at": at, "started_at": None}
-            held.ledger.execute(Draft("amend", {"trial": held.record.number, **times}))
             held.refresh()
-        return True
+            if held.record.status is now:
+                return False
+            continue  # it was pending again, or somebody ended it
+        drafts = []
+        if now is not status:
+            if status.is_active:
+                ledger.session.lease(ledger.key)
+            step = {"trial": number, "status": status, "was": now, "when": at, "worker": ledger.session.worker}
+            drafts.append(Draft("status", step))
+        if not drafts or ledger.execute(*drafts)[-1].reason is None:
+            if now is status or now.is_active:
+                times = {"started_at": at} if status.is_active else {"ready_at": at, "started_at": None}
+                ledger.execute(Draft("amend", {"trial": number, **times}))
+            _look(held)
+            if status.is_active and not held.owned:
+                held.owned = True
+                ledger.session.hold(ledger.key)
+            return True
+        held.refresh()  # somebody was quicker: look at what they did
 
 
 def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool:
     """End a trial with its results, in one commit with its telemetry; False, and nothing changes, where it has ended.
 
     Of several processes that end one trial exactly one is told True, and its results are the trial's.
+
+    Cost: one conditional put.
     """
     metrics, summary = split_results(results)
     values = {name: pack_dict(body, name) for name, body in (("metrics", metrics), ("summary", summary)) if body}
     ledger, number = held.ledger, held.record.number
     ledger.require_writable()
-    while True:
-        held.refresh()
+    while not held.record.status.is_final:
         record = held.record
-        if record.status.is_final:
-            return False
         attempt = record.attempt
         drafts = []
         if not record.status.is_active:
@@ -123,11 +133,31 @@ def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool
         drafts.append(Draft("finish", {"trial": number, "attempt": attempt, "status": status, "when": at, **values}))
         *_, outcome = ledger.execute(*drafts)
         if outcome.reason is None:
-            held.refresh()
+            _look(held)
             ledger.maintain(outcome.value)
             return True
         if outcome.reason == "no trial":
             ledger.refuse(outcome)
+        held.refresh()
+    held.disown()
+    return False
+
+
+def _look(held: Held) -> None:
+    """Know of the trial what this process has folded, without looking for more."""
+    record = _known(held.ledger, held.record.number)
+    assert record is not None
+    held.record = record
+    if not record.status.is_active:
+        held.disown()
+
+
+def _known(ledger: Ledger, number: int) -> TrialRecord | None:
+    with ledger.journal.view(refresh=False) as state:
+        record = state.trials.get(number)
+        if record is not None:
+            return record.decoded()
+    return ledger.record(number)  # a flush was quicker
 
 
 def open_records(ledger: Ledger) -> list[TrialRecord]:

@@ -15,6 +15,7 @@ from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.life import CONFIG_ID
 from trialstore.integrations.mlos_bench.statuses import MLOS_NAMES
 from trialstore.integrations.mlos_bench.values import text
+from trialstore.ledger import catalog_of
 from trialstore.model.codec import unpack_dict
 from trialstore.query.collect import collected
 
@@ -37,28 +38,42 @@ _STRUCTS = {"config.": ("params",), "result.": ("metrics", "summary")}
 def heads(experiment: Experiment, config_id: int | None = None, *columns: str) -> pl.DataFrame:
     """One row a trial, by id: the columns `HEAD`, and some of the trials table.
 
-    The group of a trial is the least id of those that have its configuration. Times are aware UTC.
+    The group of a trial is the least id of those that have its configuration. A configuration that has no id in the
+    store, as nobody asked for one, has the negative of that. Times are aware UTC.
 
     Args:
         experiment: Whose trials.
         config_id: Only those of this configuration.
         columns: Further columns of the trials table.
     """
-    rows = experiment.history()
-    config = pl.col("extras").str.json_path_match(f"$.{CONFIG_ID}").cast(pl.Int64, strict=False)
-    chosen = rows.select(
+    config = pl.col("extras").str.json_path_match(f"$.{CONFIG_ID}").cast(pl.Int64, strict=False).max().over("id")
+    group = (pl.col("trial").min().over("id") + 1).alias("tunable_config_trial_group_id")
+    chosen = experiment.history().select(
         (pl.col("trial") + 1).alias("trial_id"),
         pl.coalesce("started_at", "ready_at", "submitted_at").alias("ts_start"),
         pl.when(pl.col("status").is_in(_ENDED)).then(pl.col("ended_at")).alias("ts_end"),
         config.alias("tunable_config_id"),
+        group,
         pl.col("status").replace({str(one): name for one, name in MLOS_NAMES.items()}),
         pl.col("runner").alias("trial_runner_id"),
-        *columns,
+        *dict.fromkeys((*columns, "id")),
     )
-    if config_id is not None:
-        chosen = chosen.filter(pl.col("tunable_config_id") == config_id)
-    group = pl.col("trial_id").min().over("tunable_config_id").alias("tunable_config_trial_group_id")
-    return collected(chosen.sort("trial_id").with_columns(group).select(*HEAD, *columns))
+    rows = _with_ids(experiment, collected(chosen.sort("trial_id"))).select(*HEAD, *columns)
+    return rows if config_id is None else rows.filter(pl.col("tunable_config_id") == config_id)
+
+
+def _with_ids(experiment: Experiment, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with an id of every configuration, also of those that mlos_bench did not register."""
+    known = pl.col("tunable_config_id")
+    unknown = rows.filter(known.is_null())["id"].unique().to_list()
+    if not unknown:
+        return rows
+    with catalog_of(experiment._ledger.session).view() as catalog:
+        found = {one: catalog.configuration_ids[one] for one in unknown if one in catalog.configuration_ids}
+    interned = pl.col("id").replace_strict(found, default=None, return_dtype=pl.Int64)
+    return rows.with_columns(
+        pl.coalesce(known, interned, -pl.col("tunable_config_trial_group_id")).alias("tunable_config_id")
+    )
 
 
 _ENDED = [str(status) for status in MLOS_NAMES if status.is_final]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mlos_bench.config.schemas.config_schemas import ConfigSchema
@@ -15,7 +16,9 @@ from trialstore.integrations.mlos_bench.experiment import TrialStoreExperiment
 from trialstore.integrations.mlos_bench.life import next_trial_id
 from trialstore.integrations.mlos_bench.repository import Repository
 from trialstore.integrations.mlos_bench.schema import CLASS_NAME, register_schema
+from trialstore.integrations.mlos_bench.views import run_sql
 from trialstore.model.errors import ExperimentNotFoundError
+from trialstore.query.result import Result
 from trialstore.store import Store
 from trialstore.store import open as open_store
 
@@ -52,6 +55,23 @@ class TrialStoreStorage(Storage):
     def store(self) -> Store:
         """The store itself, for SQL and frames."""
         return self._store
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+        """DuckDB SQL over the store's tables, and over views that a user of mlos_bench's own database knows.
+
+        ``experiment``, ``objectives``, ``trial``, ``config_param``, ``trial_param``, ``trial_status``, ``trial_result``
+        and ``trial_telemetry`` have the columns of its tables; ``trial`` has ``tunable_config_trial_group_id`` besides.
+        ``results`` is ``results_df`` of all experiments, with the types that values have; ``results_stats`` adds the
+        size of each group of repeats, and the mean, variance, deviation and percentiles of each result in it.
+
+        Args:
+            query: What to run; it only reads.
+            parameters: Values for ``?`` or ``$name`` in it.
+
+        Raises:
+            QueryError: DuckDB's message, and the tables and columns there are; or what the query may not do.
+        """
+        return run_sql(self._store.snapshot(), query, parameters)
 
     def __repr__(self) -> str:
         return f"trialstore:{self._store.url}"

@@ -13,7 +13,7 @@ from mlos_bench.tunables.tunable_groups import TunableGroups
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.interface import accepted
-from trialstore.integrations.mlos_bench.life import CONFIG_ID, end, start
+from trialstore.integrations.mlos_bench.life import end, start
 from trialstore.integrations.mlos_bench.statuses import from_mlos, to_mlos
 from trialstore.integrations.mlos_bench.values import in_store_zone, storable, storable_dict
 from trialstore.life import noting, samples
@@ -33,6 +33,7 @@ class TrialStoreTrial(Storage.Trial):
     Args:
         experiment: The store's experiment.
         record: The trial as the store has it.
+        tunable_config_id: Of its configuration in the whole store.
         experiment_id: The experiment's name.
         tunables: With the values of the trial.
         opt_targets: The objectives, and which way is better.
@@ -44,6 +45,7 @@ class TrialStoreTrial(Storage.Trial):
         *,
         experiment: Experiment,
         record: TrialRecord,
+        tunable_config_id: int,
         experiment_id: str,
         tunables: TunableGroups,
         opt_targets: dict[str, Literal["min", "max"]],
@@ -53,7 +55,7 @@ class TrialStoreTrial(Storage.Trial):
             tunables=tunables,
             experiment_id=experiment_id,
             trial_id=record.number + 1,
-            tunable_config_id=int((record.extras or {}).get(CONFIG_ID, 0)),
+            tunable_config_id=tunable_config_id,
             opt_targets=opt_targets,
             config=config,
             **accepted(Storage.Trial.__init__, trial_runner_id=record.runner, status=to_mlos(record.status)),
