@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trialstore.artifacts.store import Artifact
     from trialstore.bucket import Bucket, Stored
+    from trialstore.evc.conflicts import Branching
     from trialstore.experiment import Experiment
     from trialstore.history.history import History
     from trialstore.model import errors
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Artifact",
+    "Branching",
     "Bucket",
     "Categorical",
     "Comparison",
@@ -76,6 +78,7 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "trialstore.artifacts.store",
+    "Branching": "trialstore.evc.conflicts",
     "Bucket": "trialstore.bucket",
     "Experiment": "trialstore.experiment",
     "ExperimentStats": "trialstore.stats",

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trialstore.journal.journal import Draft
-from trialstore.ledger import Ledger
+from trialstore.ledger import Ledger, catalog_of
+from trialstore.model.errors import ExperimentNotFoundError, UsageError
 
-__all__ = ["amend_trial", "remove_trials"]
+__all__ = ["amend_trial", "check_limit", "remove_trials", "update_entry"]
 
 
 def amend_trial(ledger: Ledger, number: int, fields: Mapping[str, Any]) -> None:
@@ -52,3 +53,25 @@ def remove_trials(ledger: Ledger, numbers: Iterable[int]) -> int:
         ledger.execute(Draft("remove_artifacts", {"ids": ids}))
     removed: int = outcome.value
     return removed
+
+
+def update_entry(ledger: Ledger, changes: Mapping[str, Any]) -> None:
+    """Change members of the experiment's configuration in the catalog; durable when it returns."""
+    ledger.require_writable()
+    catalog = catalog_of(ledger.session)
+    draft = Draft("update_experiment", {"id": ledger.entry.id, "revision": None, "config": dict(changes)})
+    outcome = catalog.execute(draft)[-1]
+    if outcome.reason is not None:
+        raise ExperimentNotFoundError("experiment was dropped", experiment=ledger.entry.name, **outcome.value)
+    with catalog.view(refresh=False) as state:
+        ledger.entry = state.experiments[ledger.entry.id]
+
+
+def check_limit(name: str, limit: object) -> None:
+    """Return when something can be a limit.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UsageError(f"{name} must be a whole number of at least 1, or None", limit=limit)

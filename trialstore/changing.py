@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from trialstore.algorithms import lock_of
 from trialstore.amendments import amend_trial, remove_trials
-from trialstore.model.errors import AlgorithmChangedError
+from trialstore.life.typed_results import RESULTS, members_of
+from trialstore.model.codec import unpack
+from trialstore.model.errors import AlgorithmChangedError, TransitionError, UsageError
 from trialstore.model.status import Status
 from trialstore.model.times import now_text
 from trialstore.reading import Readable
+from trialstore.report import Report
 from trialstore.trial import Trial
 
 __all__ = ["Changing"]
@@ -22,11 +27,12 @@ class Changing(Readable):
 
     @property
     def algorithms(self) -> Any:
-        """The algorithm of this process: any object with a `configuration`, a `state_dict` and a `set_state`, or None.
+        """The algorithm: the object that this process gave, or the configuration that the experiment was created with.
 
-        `acquire_algorithm_lock` hands it out with the stored state.
+        Any object will do that has a `configuration`, a `state_dict` and a `set_state`: `acquire_algorithm_lock` hands
+        it out with the stored state.
         """
-        return self._algorithm
+        return self._algorithm_configuration if self._algorithm is None else self._algorithm
 
     @algorithms.setter
     def algorithms(self, algorithm: Any) -> None:
@@ -65,6 +71,39 @@ class Changing(Readable):
             fields["ended_at"] = now_text()
         amend_trial(self._ledger, handle.number, fields)
         return handle.refresh()
+
+    def update_completed_trial(self, trial: Trial, results_file: str | os.PathLike[str] | None = None) -> Report:
+        """End a running trial with its typed results, in one commit with all that was logged before.
+
+        The objective becomes the first declared metric, whatever its name; other results the metric of their name, or
+        an entry of the summary. All of them are `Trial.results` afterwards, with their types.
+
+        Args:
+            trial: The trial, whose `results` were set.
+            results_file: A JSON file with a list of objects of ``name``, ``type`` and ``value``, instead.
+
+        Raises:
+            UsageError: there are no results, or the file holds none.
+            TransitionError: the trial is not running.
+            InvalidMetricsError: no result is the objective, or a declared metric is missing; the trial still runs.
+            LostTrialError: the trial is another worker's now; the results are kept as late ones.
+
+        Source: Oríon, `Experiment.update_completed_trial`.
+        """
+        if results_file is not None:
+            trial.results = _read_results(results_file)
+        results = trial._held.results
+        if results is None:
+            raise UsageError("trial has no results", hint="set trial.results first", trial=trial.number)
+        if not trial.status.is_active:
+            raise TransitionError(
+                "trial is not running", hint="reserve it first", trial=trial.number, status=trial.status
+            )
+        metrics, summary, stored = members_of(results, self.declared_metrics)
+        trial._held.keep().extras[RESULTS] = stored
+        report = trial.finish(Status.SUCCEEDED, metrics, summary=summary)
+        trial._held.results = None
+        return report
 
     def delete_trials(self, trials: Trial | int | Iterable[Trial | int]) -> int:
         """Take trials out of the experiment, with all that was logged and stored of them; returns how many.
@@ -116,7 +155,7 @@ class Changing(Readable):
         Source: Oríon, `Experiment.acquire_algorithm_lock`.
         """
         lock, algorithm = lock_of(self._ledger), self._algorithm
-        configuration = self._configuration_of(algorithm)
+        configuration = self._algorithm_configuration
         lock.initialize(configuration)
         with lock.acquire(timeout, retry_interval) as held:
             if algorithm is None:
@@ -135,9 +174,22 @@ class Changing(Readable):
             yield algorithm
             held.set_state(_state_of(algorithm))
 
-    def _configuration_of(self, algorithm: Any) -> Any:
-        """What the lock remembers of an algorithm."""
-        return getattr(algorithm, "configuration", None)
+    @property
+    def _algorithm_configuration(self) -> Any:
+        if self._algorithm is not None:
+            return self._algorithm.configuration
+        return unpack(self._ledger.entry.config.get("algorithms"))
+
+
+def _read_results(path: str | os.PathLike[str]) -> list[Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"file of results cannot be read: {error}", path=os.fspath(path)) from None
+    if not isinstance(found, list):
+        raise UsageError("file of results holds no list", path=os.fspath(path))
+    return found
 
 
 def _state_of(algorithm: Any) -> Any:

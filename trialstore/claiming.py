@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
+from trialstore.model.errors import TransitionError, TrialNotFoundError
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
 from trialstore.model.times import now_text
@@ -40,6 +41,26 @@ class Claims:
         if trial is None:
             self._ledger.maintain(0)  # a worker that only asks for work makes commits as well
         return trial
+
+    def reserve_best(self, score: Callable[[Trial], float]) -> Trial | None:
+        """Claim the pending trial of the highest score that nobody else was quicker to claim."""
+        self._ledger.require_writable()
+        self.fix_lost()
+        now = now_text()
+        with self._ledger.journal.view() as state:
+            pending = [
+                record.decoded()
+                for record in state.trials.values()
+                if record.status.is_claimable and (record.ready_at is None or record.ready_at <= now)
+            ]
+        trials = [Trial(self._ledger, self._metrics, record) for record in sorted(pending, key=lambda r: r.number)]
+        for trial in sorted(trials, key=score, reverse=True):
+            try:
+                trial._held.claim()
+            except (TransitionError, TrialNotFoundError):
+                continue  # another worker has it, or it is gone
+            return trial
+        return None
 
     def lost(self) -> list[TrialRecord]:
         """Trials whose worker's lease ran out, by number."""

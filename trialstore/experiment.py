@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from trialstore.amendments import check_limit, update_entry
 from trialstore.changing import Changing
+from trialstore.family import Node, refers_of
 from trialstore.fetching import Fetched
 from trialstore.imports import import_trials
 from trialstore.journal.journal import Draft
 from trialstore.model.codec import pack_dict, unpack
 from trialstore.model.errors import UsageError
 from trialstore.model.identity import check_name
-from trialstore.registering import register, trial_bodies, trial_body
+from trialstore.model.status import Status
+from trialstore.model.typed_trial import TypedTrial
+from trialstore.registering import arriving, register, told_apart, trial_bodies, trial_body
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
 from trialstore.report import Report
 from trialstore.runner.runs import Runs
+from trialstore.session import Session
 from trialstore.trial import Trial
 from trialstore.upkeep import Maintained, Upkeep
 
@@ -44,6 +49,9 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
         space: The parameter space; empty when any parameters are allowed.
     """
 
+    _store_of: ClassVar[Callable[[Session], Any]]
+    """Opens the store of a session; the module of stores, which is above this one, says how."""
+
     @property
     def version(self) -> int:
         """1, 2, 3 … among the experiments of this name."""
@@ -65,10 +73,90 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
         return {name: unpack(value) for name, value in self._ledger.entry.config["metadata"].items()}
 
     @property
+    def max_trials(self) -> int | None:
+        """How many trials shall succeed, None for no limit. It can be set, for everybody and durably."""
+        limit: int | None = self._ledger.entry.config["max_trials"]
+        return limit
+
+    @max_trials.setter
+    def max_trials(self, limit: int | None) -> None:
+        check_limit("max_trials", limit)
+        update_entry(self._ledger, {"max_trials": limit})
+
+    @property
     def max_broken(self) -> int | None:
-        """How many trials may break before the experiment counts as broken, None for no limit."""
+        """How many trials may break before the experiment counts as broken, None for no limit. It can be set, too."""
         limit: int | None = self._ledger.entry.config["max_broken"]
         return limit
+
+    @max_broken.setter
+    def max_broken(self, limit: int | None) -> None:
+        check_limit("max_broken", limit)
+        update_entry(self._ledger, {"max_broken": limit})
+
+    @property
+    def mode(self) -> str:
+        """What this handle may do: ``r`` reads, ``w`` registers and changes trials too, ``x`` executes them too.
+
+        It is enforced: what the mode does not allow raises `ReadOnlyError`, also on trials of this handle. See
+        `Store.experiment`.
+        """
+        return self._ledger.mode
+
+    @property
+    def storage(self) -> Any:
+        """The `Store` that it is in."""
+        return type(self)._store_of(self._ledger.session)
+
+    @property
+    def working_dir(self) -> str | None:
+        """Folder for the files of its trials, None when it was created without one."""
+        folder: str | None = self._ledger.entry.config.get("working_dir")
+        return folder
+
+    @property
+    def refers(self) -> dict[str, Any]:
+        """Where it was branched from: ``root_id``, ``parent_id`` and the configuration of the ``adapter`` in between.
+
+        The root of a tree, and an experiment without any tree, refers to itself and has no parent.
+        """
+        refers = refers_of(self._ledger.entry)
+        return {**refers, "adapter": [dict(body) for body in refers.get("adapter") or ()]}
+
+    @property
+    def node(self) -> Node[Experiment] | None:
+        """Its place in the tree of experiments that were branched from one another; None when it is in none."""
+        node = Node(self._ledger, Experiment)
+        return node if node.parent is not None or node.children else None
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that it is configured with, as built-in values that may be changed."""
+        return {
+            "_id": self.id,
+            "name": self.name,
+            "version": self.version,
+            "refers": self.refers,
+            "metadata": dict(self.metadata),
+            "max_trials": self.max_trials,
+            "max_broken": self.max_broken,
+            "space": {name: unpack(body) for name, body in self.space.to_json().items()},
+            "metrics": [metric.to_json() for metric in self.declared_metrics],
+            "algorithms": self._algorithm_configuration,
+            "working_dir": self.working_dir,
+        }
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `max_trials` trials have succeeded, or the algorithm has no more to suggest and nothing is pending.
+
+        The algorithm is asked by its `is_done`, where `algorithms` was given one that has it.
+        """
+        if super().is_done:
+            return True
+        if not getattr(self.algorithms, "is_done", False):
+            return False
+        return not any(status.is_claimable or status.is_active for status in self.counts)
 
     def __repr__(self) -> str:
         return f"<Experiment {self.name!r} version {self.version} in {self._ledger.blobs.url}>"
@@ -99,7 +187,8 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
 
     def register_trial(
         self,
-        params: Mapping[str, Any],
+        params: Mapping[str, Any] | TypedTrial | Trial,
+        status: Status | str = Status.PENDING,
         *,
         name: str | None = None,
         seed: int | None = None,
@@ -113,7 +202,9 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
         """Add a pending trial; durable when it returns.
 
         Args:
-            params: A value for each parameter of the space; defaults are filled in.
+            params: A value for each parameter of the space; defaults are filled in. Or a trial of another experiment,
+                or one that `Trial.build` made: with its parameters, fidelity, results and times.
+            status: What it starts as, also under Oríon's name; RUNNING is the same as `reserve`.
             name: For people to read; need not be unique.
             seed: Kept with the trial.
             fidelity: How much effort the trial shall spend. It is not part of the trial's id.
@@ -126,12 +217,23 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
         Raises:
             InvalidParamsError: names all that does not fit the space; nothing was registered.
             DuplicateTrialError: the experiment was created with ``repeats=False`` and has these parameters.
+            InvalidMetricsError: it comes in as succeeded, and a declared metric is missing.
 
         Cost: one conditional put.
         """
-        body = trial_body(
+        status = Status.parse(status)
+        reserve, status = (True, Status.PENDING) if status is Status.RUNNING else (reserve, status)
+        came = params.typed if isinstance(params, Trial) else params
+        members: dict[str, Any] = {}
+        if isinstance(came, TypedTrial) or status is not Status.PENDING:
+            members = arriving(self.declared_metrics, came if isinstance(came, TypedTrial) else None, status)
+        if isinstance(came, TypedTrial):
+            params, effort = told_apart(came)
+            fidelity = fidelity or effort
+            parent = came.parent if parent is None and isinstance(came.parent, int) else parent
+        body = members | trial_body(
             self.space,
-            params,
+            params,  # type: ignore[arg-type]
             fidelity,
             name=name,
             seed=seed,
@@ -186,11 +288,14 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
         describe = partial(trial_body, self.space)
         return import_trials(self._ledger, self.declared_metrics, describe, rows, progress)
 
-    def reserve_trial(self) -> Trial | None:
+    def reserve_trial(self, score_handle: Callable[[Trial], float] | None = None) -> Trial | None:
         """Claim the next pending trial for this session.
 
         No two sessions ever hold the same attempt of a trial, on any backend, under any number of workers. Trials
         are handed out by number; a trial that was interrupted, suspended, or lost by its worker counts as pending.
+
+        Args:
+            score_handle: Given each pending trial; the one with the highest score is claimed, of equal ones the first.
 
         Returns:
             The claimed trial, running, or None when nothing is pending.
@@ -204,7 +309,7 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
 
         Source: Oríon, `Experiment.reserve_trial`.
         """
-        return self._claims.reserve()
+        return self._claims.reserve() if score_handle is None else self._claims.reserve_best(score_handle)
 
     # Documents and maintenance
 

@@ -82,6 +82,11 @@ class Ledger:
         self._flush_is_due = False
 
     @property
+    def mode(self) -> str:
+        """What may be done with it: ``r`` to read, ``x`` for everything."""
+        return "r" if self.session.options.mode == "r" else "x"
+
+    @property
     def stored(self) -> StoredJournal[ExperimentState]:
         """The experiment's journal as it lies in storage, for maintenance."""
         repeats = bool(self.entry.config["repeats"])

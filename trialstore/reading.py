@@ -12,6 +12,7 @@ from trialstore.model.metric import Metric
 from trialstore.model.space import Space
 from trialstore.model.status import Status
 from trialstore.past import AsOf, experiment_as_of
+from trialstore.recalling import records_of
 from trialstore.report import Report
 from trialstore.stats import ExperimentStats
 from trialstore.trial import Trial
@@ -77,21 +78,9 @@ class Readable:
 
     def trials(self, status: Status | str | None = None) -> Iterator[Trial]:
         """All trials, or those of a status, by number. For analysis, `history` is much faster."""
-        wanted = None if status is None else Status.parse(status)
-        with self._ledger.journal.view() as state:
-            live = {number: record.decoded() for number, record in state.trials.items()}
-            parts = [part for part in state.manifest.parts.values() if part.table == "trials"]
-            superseded = {part: set(numbers) for part, numbers in state.manifest.superseded.items()}
-        if parts:
-            from trialstore.tables.parts import read_records
-
-            for part in parts:
-                for record in read_records(self._ledger.blobs, self._ledger.key, part):
-                    if record.number not in superseded.get(part.id, ()):
-                        live[record.number] = record
-        for number in sorted(live):
-            if wanted is None or live[number].status is wanted:
-                yield Trial(self._ledger, self.declared_metrics, live[number])
+        wanted = None if status is None else (Status.parse(status),)
+        for record in records_of(self._ledger, wanted):
+            yield Trial(self._ledger, self.declared_metrics, record)
 
     def report(self, number: int | str) -> Report:
         """The report of a trial that has ended, by the trial's number or id.

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, overload
 
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
+from trialstore.life.typed_results import RESULTS, members_of
 from trialstore.model.codec import pack, pack_dict, plain
-from trialstore.model.errors import InvalidParamsError, LostTrialError, UsageError
+from trialstore.model.errors import InvalidMetricsError, InvalidParamsError, LostTrialError, UsageError
 from trialstore.model.identity import check_name, packed_hash
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
 from trialstore.model.space import Space
 from trialstore.model.status import Status
 from trialstore.model.times import format_time, now_text
+from trialstore.model.typed_trial import TypedTrial
 from trialstore.trial import Trial
 
-__all__ = ["Registered", "register", "trial_bodies", "trial_body"]
+__all__ = ["Registered", "register", "arriving", "told_apart", "trial_bodies", "trial_body"]
 
 _SHOWN_PROBLEMS = 20
 
@@ -62,6 +64,49 @@ def trial_body(
     if info is not None:
         body["info"] = pack(info, "info")
     return body
+
+
+def told_apart(trial: TypedTrial) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Parameters and fidelity of a typed trial."""
+    params = {str(param.name): param.value for param in trial.typed_params if param.type != "fidelity"}
+    effort = {str(param.name): param.value for param in trial.typed_params if param.type == "fidelity"}
+    return params, effort or None
+
+
+def arriving(metrics: Sequence[Metric], trial: TypedTrial | None, status: Status) -> dict[str, Any]:
+    """What a trial brings that comes in with a status, and perhaps with results.
+
+    Raises:
+        InvalidMetricsError: it has succeeded, and a declared metric is missing or no number.
+    """
+    body: dict[str, Any] = {} if status is Status.PENDING else {"status": status}
+    results = [] if trial is None else trial.results
+    values, summary, stored = members_of(results, metrics)
+    problems = [problem for metric in metrics if (problem := _unfit(metric, values, status)) is not None]
+    if problems:
+        raise InvalidMetricsError("results do not fit the experiment:\n    " + "\n    ".join(problems))
+    if results:
+        body |= {"metrics": pack_dict(values, "metrics"), "extras": pack_dict({RESULTS: stored}, "extras")}
+    if summary:
+        body["summary"] = pack_dict(summary, "summary")
+    if status.is_final:
+        body["ended_at"] = now_text()
+        times = () if trial is None else (("started_at", trial.start_time), ("ended_at", trial.end_time))
+        body |= {name: format_time(_aware(time)) for name, time in times if time is not None}
+    if trial is not None and trial.worker is not None:
+        body["worker"] = trial.worker
+    return body
+
+
+def _unfit(metric: Metric, values: Mapping[str, Any], status: Status) -> str | None:
+    if metric.name not in values:
+        return f"{metric.name!r} is missing" if status is Status.SUCCEEDED else None
+    return metric.check(values[metric.name])[1]
+
+
+def _aware(time: datetime) -> datetime:
+    """A time without a zone is UTC, as Oríon's are."""
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _whole(value: object, message: str, **facts: object) -> int:

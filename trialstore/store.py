@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
+from trialstore.access import limited
+from trialstore.amendments import check_limit
 from trialstore.blobs.protocol import Blobs
 from trialstore.blobs.resolve import BlobsSpec, open_blobs
+from trialstore.branching import Branches
 from trialstore.description import describe, retention_s
 from trialstore.experiment import Experiment
 from trialstore.journal.catalog import ExperimentEntry
@@ -91,7 +94,7 @@ def open(  # noqa: A001 - `trialstore.open` is what users write
     return Store(Session(place, blobs, chosen, retention_s(about), str(about["store"])), about)
 
 
-class Store(Maintained, Rendered):
+class Store(Branches, Maintained, Rendered):
     """All experiments under one root, and SQL and frames over them. `open` gives one.
 
     Attributes:
@@ -174,6 +177,9 @@ class Store(Maintained, Rendered):
         repeats: bool = True,
         version: int | None = 1,
         exist_ok: bool = False,
+        working_dir: str | os.PathLike[str] | None = None,
+        algorithms: Any = None,
+        refers: Mapping[str, Any] | None = None,
     ) -> Experiment:
         """Add an experiment; durable when it returns.
 
@@ -187,6 +193,9 @@ class Store(Maintained, Rendered):
             repeats: Whether several trials may have equal parameters and fidelity.
             version: 1, 2, 3 …; None takes the next one of this name.
             exist_ok: Return the experiment when there is one of this name and version, as it is.
+            working_dir: Folder for the files of its trials; nothing makes it.
+            algorithms: Configuration of the algorithm that suggests its trials: any value that can be stored.
+            refers: Where it was branched from: ``parent_id``, ``root_id``, ``adapter``; see `build_experiment`.
 
         Raises:
             DuplicateExperimentError: there is one of this name and version.
@@ -196,8 +205,8 @@ class Store(Maintained, Rendered):
         if len(set(names)) < len(names):
             raise UsageError("two metrics have one name", metrics=names)
         for limit_name, limit in (("max_trials", max_trials), ("max_broken", max_broken), ("version", version)):
-            _check_limit(limit_name, limit)
-        config = {
+            check_limit(limit_name, limit)
+        config: dict[str, Any] = {
             "metrics": [metric.to_json() for metric in metrics],
             "space": Space(space or {}).to_json(),
             "max_trials": max_trials,
@@ -205,6 +214,12 @@ class Store(Maintained, Rendered):
             "metadata": pack_dict(metadata or {}, "metadata"),
             "repeats": repeats,
         }
+        if working_dir is not None:
+            config["working_dir"] = os.path.abspath(working_dir)
+        if algorithms is not None:
+            config["algorithms"] = pack(algorithms, "algorithms")
+        if refers is not None:
+            config["refers"] = {"parent_id": None, "root_id": None, "adapter": [], **refers}
         fields = {"name": check_name(name, "experiment"), "version": version, "config": config}
         outcome = self._catalog.execute(Draft("create_experiment", fields))[-1]
         if outcome.reason == "exists":
@@ -219,8 +234,14 @@ class Store(Maintained, Rendered):
         with self._catalog.view(refresh=False) as catalog:
             return self._open_experiment(catalog.experiments[outcome.value])
 
-    def experiment(self, name: str, version: int | None = None) -> Experiment:
+    def experiment(self, name: str, version: int | None = None, *, mode: str | None = None) -> Experiment:
         """The experiment of a name: the newest version, or the one asked for.
+
+        Args:
+            name: Its name.
+            version: 1, 2, 3 …
+            mode: What its handle may do: ``"r"`` reads, ``"w"`` registers and changes trials too, ``"x"`` claims and
+                finishes them too; by default whatever the store may.
 
         Raises:
             ExperimentNotFoundError: there is none; near names are given.
@@ -228,7 +249,8 @@ class Store(Maintained, Rendered):
         with self._catalog.view() as catalog:
             entry = catalog.find(name, version)
             if entry is not None:
-                return self._open_experiment(entry)
+                experiment = self._open_experiment(entry)
+                return experiment if mode is None else Experiment(limited(experiment._ledger, mode))
             versions = catalog.versions(name)
             near = nearest(str(name), {entry.name for entry in catalog.experiments.values()})
         if versions:
@@ -279,7 +301,7 @@ class Store(Maintained, Rendered):
         if unknown:
             raise UsageError("cannot be changed", hint="create a new version", fields=unknown)
         for limit_name in changes.keys() & {"max_trials", "max_broken"}:
-            _check_limit(limit_name, changes[limit_name])
+            check_limit(limit_name, changes[limit_name])
         if "metadata" in changes:
             changes["metadata"] = pack_dict(changes["metadata"], "metadata")
         experiment = self.experiment(name, version)
@@ -466,6 +488,9 @@ class Store(Maintained, Rendered):
             raise ConflictError(reason, **facts)
 
 
-def _check_limit(name: str, limit: object) -> None:
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise UsageError(f"{name} must be a whole number of at least 1, or None", limit=limit)
+def _store_of(session: Session) -> Store:
+    """The store that a session is in."""
+    return Store(session, describe(session.blobs, writable=False, retention=None))
+
+
+Experiment._store_of = _store_of

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from trialstore.artifacts.store import Artifact
 from trialstore.ledger import Ledger
 from trialstore.life import ending, keeping, measuring, noting, running, samples, sending
+from trialstore.life.described import Described
 from trialstore.life.held import Held
-from trialstore.life.known import Known
 from trialstore.model.errors import TransitionError
 from trialstore.model.metric import Metric
 from trialstore.model.profile import MemoryUnit, Profile, TimeKind
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
+from trialstore.model.typed import Param, Result, Value
+from trialstore.model.typed_trial import TypedTrial, format_params, format_values
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
 from trialstore.report import Report
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Trial"]
 
 
-class Trial(Known, Rendered):
+class Trial(Described, Rendered):
     """One configuration of an experiment, and what became of it.
 
     `Experiment.reserve_trial` and `Experiment.trial` give one. Everything that was logged before the call that
@@ -42,6 +44,11 @@ class Trial(Known, Rendered):
         exception: What was raised in `begin`, or None.
         traceback: Its traceback as text, or None.
     """
+
+    Value, Param, Result = Value, Param, Result
+    build = TypedTrial.build
+    format_params = staticmethod(format_params)
+    format_values = staticmethod(format_values)
 
     def __init__(self, ledger: Ledger, metrics: Sequence[Metric], record: TrialRecord, owned: bool = False) -> None:
         self._held = Held(ledger, metrics, record, owned)

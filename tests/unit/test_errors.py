@@ -44,7 +44,7 @@ def test_every_error_survives_pickling(kind: type[TrialStoreError]) -> None:
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    drawn = re.findall(r"^\W*(\w+Error)\b", (errors.__doc__ or "").split("::", 1)[1], re.MULTILINE)
+    drawn = re.findall(r"^\W*(\w+(?:Error|Timeout))\b", (errors.__doc__ or "").split("::", 1)[1], re.MULTILINE)
     assert sorted(drawn) == sorted(kind.__name__ for kind in KINDS)
     assert set(errors.__all__) - {"nearest"} == {kind.__name__ for kind in KINDS}
 

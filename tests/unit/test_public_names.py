@@ -10,6 +10,7 @@ import trialstore as ts
 # One a line, so that a name more is a line more.
 NAMES = [
     "Artifact",
+    "Branching",
     "Bucket",
     "Categorical",
     "Comparison",

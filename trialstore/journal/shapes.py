@@ -194,6 +194,12 @@ _CONFIG: dict[str, CoreSchema] = {
     "metadata": _OBJECT,
     "repeats": _BOOL,
 }
+_CONFIG_MORE: dict[str, CoreSchema] = {
+    "working_dir": _TEXT_OR_NULL,
+    "algorithms": _ANY,
+    "refers": _fields(parent_id=_or_null(_COUNT), root_id=_or_null(_COUNT), adapter=_list(_fields(of_type=_TEXT))),
+}
+_CONFIGURED = _fields(**_CONFIG, **{name: _may(schema) for name, schema in _CONFIG_MORE.items()})
 _VERSION = _number(1, 2**31)
 _DOCUMENTS = _map(_TEXT, _row(_COUNT, _ANY))
 _HEAD: dict[str, CoreSchema | Field] = {
@@ -210,7 +216,7 @@ CATALOG_HEAD = Shape(
 INTERNED = Shape(_row(_TEXT, _OBJECT))
 """Parameters that stand for a small integer."""
 
-ENTRY = Shape(_row(_COUNT, _TEXT, _VERSION, _KEY, _TIME, _COUNT, _fields(**_CONFIG), _SEQ))
+ENTRY = Shape(_row(_COUNT, _TEXT, _VERSION, _KEY, _TIME, _COUNT, _CONFIGURED, _SEQ))
 """An experiment of a catalog's checkpoint."""
 
 EXPERIMENT_HEAD = Shape(
@@ -242,11 +248,11 @@ EXPERIMENT_HEAD = Shape(
 _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
     "document": {"name": _TEXT, "revision": _or_null(cs.int_schema(strict=True)), "value": _ANY},
     "retire_sessions": {"before": _TIME},
-    "create_experiment": {"name": _TEXT, "version": _or_null(_VERSION), "config": _fields(**_CONFIG)},
+    "create_experiment": {"name": _TEXT, "version": _or_null(_VERSION), "config": _CONFIGURED},
     "update_experiment": {
         "id": _COUNT,
         "revision": _or_null(_COUNT),
-        "config": _fields(**{name: _may(schema) for name, schema in _CONFIG.items()}),
+        "config": _fields(**{name: _may(schema) for name, schema in (_CONFIG | _CONFIG_MORE).items()}),
     },
     "drop_experiment": {"id": _COUNT},
     "intern": {"hashes": _list(_TEXT), "params": _list(_OBJECT)},

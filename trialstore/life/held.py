@@ -15,6 +15,7 @@ from trialstore.model.metric import Metric
 from trialstore.model.profile import Profile
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
+from trialstore.model.typed import Result
 
 __all__ = ["Held", "Unsaved"]
 
@@ -50,10 +51,12 @@ class Held:
         stored: What this handle stored as artifacts, by name.
         exception: What was raised in `begin`, or its text once it comes from the store.
         traceback: Its traceback as text.
+        results: Typed results that were set and not stored yet; None as long as there are none.
         unsaved: What belongs to the trial and is stored when it ends; None as long as there is nothing.
         measuring: The measurements that are going on, in the order in which they began; None as long as there was none.
     """
 
+    results: list[Result] | None = None
     unsaved: Unsaved | None = None
     measuring: list[Any] | None = None
 

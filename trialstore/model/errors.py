@@ -27,6 +27,7 @@
     │   ├── LockAcquisitionTimeout
     │   ├── LostLockError
     │   ├── AlgorithmChangedError (also RuntimeError)
+    │   ├── BranchingError
     │   └── SessionExpiredError
     ├── OutcomeUnknownError                   it may have happened: look before trying again
     ├── StoreUnavailableError                 try again later
@@ -51,6 +52,7 @@ __all__ = [
     "AlgorithmChangedError",
     "ArtifactNotFoundError",
     "BlobNotFoundError",
+    "BranchingError",
     "ConflictError",
     "DamagedError",
     "DuplicateExperimentError",
@@ -223,6 +225,10 @@ class LostLockError(ConflictError):
 
 class AlgorithmChangedError(ConflictError, RuntimeError):
     """The algorithm is configured otherwise than it was when it last ran on the experiment."""
+
+
+class BranchingError(ConflictError):
+    """An experiment is asked for otherwise than it is; all differences stand in one error, and nothing was written."""
 
 
 class SessionExpiredError(ConflictError):

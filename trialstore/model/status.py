@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from trialstore.model.errors import InvalidStatusError, nearest
 
-__all__ = ["BROKEN", "Status"]
+__all__ = ["BROKEN", "Status", "validate_status"]
 
 
 class Status(StrEnum):
@@ -37,13 +37,14 @@ class Status(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> Status:
-        """The status of this name, in any case.
+        """The status of this name, in any case; also of Oríon's new, reserved, completed and broken.
 
         Raises:
             InvalidStatusError: no status has this name; near ones are named.
         """
         try:
-            return cls[text.strip().upper()]
+            name = text.strip().upper()
+            return cls[_OF_ORION.get(name, name)]
         except (KeyError, AttributeError):
             near = nearest(str(text).upper(), cls.__members__)
             raise InvalidStatusError(
@@ -65,9 +66,25 @@ class Status(StrEnum):
         """Whether a worker holds the trial."""
         return self is Status.RUNNING or self is Status.READY
 
+    @property
+    def orion(self) -> str:
+        """Oríon's word for it, or the name in lower case where Oríon has none."""
+        return _ORION.get(self, self.lower())
+
     def allows(self, following: Status) -> bool:
         """Whether a trial may go from this status to `following`."""
         return following in _STEPS[self]
+
+
+def validate_status(status: Status | str) -> Status:
+    """The status that a word means.
+
+    Raises:
+        InvalidStatusError: no status has this name; near ones are named.
+
+    Source: Oríon, `orion.core.worker.trial.validate_status`.
+    """
+    return Status.parse(status)
 
 
 BROKEN = frozenset({Status.CRASHED, Status.FAILED, Status.TIMED_OUT})
@@ -87,3 +104,5 @@ _STEPS: dict[Status, frozenset[Status]] = {
     Status.RUNNING: _FINAL | _OPEN - {Status.RUNNING},
     **dict.fromkeys(_FINAL, frozenset()),
 }
+_ORION = {Status.PENDING: "new", Status.RUNNING: "reserved", Status.SUCCEEDED: "completed", Status.CRASHED: "broken"}
+_OF_ORION = {word.upper(): status.name for status, word in _ORION.items()}
