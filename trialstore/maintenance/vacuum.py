@@ -188,6 +188,7 @@ class Vacuum:
         infos = self._old(self.blobs.list(f"leases/experiment={key}/"))
         with journal.view() as state:
             busy = {state.trials[number].session for number in state.active}
+            busy |= {f"trial-{number}" for number in state.active}  # heartbeats of single trials, see docs/FORMAT.md
         infos = [info for info in infos if info.key.rpartition("/")[2].removesuffix(".json") not in busy]
         self._delete([info for info in infos if self._has_left(info)], "its session has left")
 

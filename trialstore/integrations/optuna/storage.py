@@ -367,9 +367,7 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """See `BaseStorage`. Cost: what changed since the last look, and a pointer (or a copy) for each trial."""
-        trials = self._study(study_id).trials()
-        if states is not None:
-            trials = [trial for trial in trials if trial.state in states]
+        trials = self._study(study_id).trials(states)
         return [copied(trial) for trial in trials] if deepcopy else trials
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -449,10 +447,13 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
         if entry is None:
             self._studies.pop(study_id, None)
             raise _no_study(study_id)
+        if study is not None:
+            study.ledger.entry = entry
+            return study
         with self._lock:
-            experiment: Experiment = self.store._open_experiment(entry)
             study = self._studies.get(study_id)
             if study is None:
+                experiment: Experiment = self.store._open_experiment(entry)
                 study = self._studies[study_id] = Study(experiment, strict=self._strict)
             return study
 

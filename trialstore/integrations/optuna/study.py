@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -92,11 +92,19 @@ class Study:
         with self._lock:
             return self._over(self._known(number))
 
-    def trials(self) -> list[FrozenTrial]:
-        """All trials, by number. Cost: what changed since the last look, and a pointer for each trial."""
+    def trials(self, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """All trials, or those in some states, by number.
+
+        Cost: what changed since the last look, and a pointer for each trial; where only trials are asked for that have
+        not ended, for each of those.
+        """
         with self._lock:
             self._view.refresh(minimize=self._minimize)
-            trials = self._view.all()
+            if states is None:
+                trials = self._view.all()
+            else:
+                ended = any(state in states for state in TrialState if state.is_finished())
+                trials = [one for one in (self._view.all() if ended else self._view.open()) if one.state in states]
             numbers = self._waiting.numbers()
             if numbers:
                 trials = [self._over(trial) if trial.number in numbers else trial for trial in trials]
@@ -110,7 +118,7 @@ class Study:
 
     def running(self) -> list[int]:
         """Numbers of the trials that run."""
-        return [trial.number for trial in self.trials() if trial.state is TrialState.RUNNING]
+        return [trial.number for trial in self.trials((TrialState.RUNNING,))]
 
     def _known(self, number: int) -> FrozenTrial:
         """A trial without what waits: as this process knows it where only this process changes it."""
@@ -181,7 +189,9 @@ class Study:
             return False
         finished_live: int = self._accepted(outcome)
         if state is TrialState.RUNNING:
-            self._mine.add(number)
+            with self._lock:
+                self._view.refresh(minimize=self._minimize, look=False)
+                self._mine.add(number)
         else:
             self._mine.discard(number)
             if state.is_finished():
@@ -263,6 +273,7 @@ class Study:
             outcomes = self.ledger.execute(*drafts)
         except BaseException:
             self._waiting.put_back(taken)  # sent twice it is the same
+            self.ledger.session.linger(self)
             raise
         if taken:
             with self._lock:
@@ -272,6 +283,7 @@ class Study:
         number = None if last is None else last.fields.get("trial")
         if number in taken and outcomes[-1].reason == "transition":
             self._waiting.put_back({number: taken[number]})
+            self.ledger.session.linger(self)
         return outcomes[-1]
 
     def _tell_refusals(self, drafts: list[Draft], outcomes: list[Outcome], last: Draft | None) -> None:
@@ -300,8 +312,8 @@ class Study:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether something was set that is not committed."""
-        return self._waiting.since is not None
+        """Whether something was set that is not known to be committed."""
+        return bool(self._waiting.numbers())
 
     def flush_lingering(self) -> None:
         """Commit what has waited for longer than the linger."""

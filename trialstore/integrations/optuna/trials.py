@@ -200,15 +200,8 @@ def copied(trial: FrozenTrial) -> FrozenTrial:
     members["_values"] = None if values is None else values.copy()
     members["_params"] = members["_params"].copy()
     members["_distributions"] = members["_distributions"].copy()
-    members["_user_attrs"] = _copied_attrs(members["_user_attrs"])
-    members["_system_attrs"] = _copied_attrs(members["_system_attrs"])
+    members["_user_attrs"] = copy.deepcopy(members["_user_attrs"])
+    members["_system_attrs"] = copy.deepcopy(members["_system_attrs"])
     members["intermediate_values"] = members["intermediate_values"].copy()
     again.__dict__.update(members)
     return again
-
-
-def _copied_attrs(attrs: dict[str, Any]) -> dict[str, Any]:
-    for value in attrs.values():
-        if type(value) not in _PLAIN:
-            return copy.deepcopy(attrs)
-    return attrs.copy()

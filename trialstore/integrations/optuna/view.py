@@ -26,6 +26,8 @@ __all__ = ["View"]
 
 _LOOKS = 5
 _FEW = 64
+_BEFORE = 0
+"""The attempt of values that a trial was given before it was started: they are those of any attempt."""
 
 Steps = dict[int, dict[int, float]]
 """Intermediate values by trial and step."""
@@ -52,6 +54,7 @@ class View:
         self._numbers: list[int] = []
         self._trials: list[FrozenTrial] = []
         self._attempts: dict[int, int] = {}
+        self._open: set[int] = set()
         self._best: FrozenTrial | None = None
         self._best_is_known = True
         self.distributions: dict[str, BaseDistribution] = dict(space)
@@ -64,6 +67,10 @@ class View:
     def all(self) -> list[FrozenTrial]:
         """All trials by number; the list is the caller's."""
         return self._trials.copy()
+
+    def open(self) -> list[FrozenTrial]:
+        """The trials that have not ended, by number."""
+        return [trial for number in sorted(self._open) if (trial := self.find(number)) is not None]
 
     def best(self, minimize: bool) -> FrozenTrial | None:
         """The complete trial with the best value, the first of equal ones. Cost: the trials since the last call."""
@@ -187,17 +194,19 @@ class View:
             steps: dict[int, float] = {}
             if rows_from_parts:
                 steps = in_parts.get(number, {})
-            elif old is not None and self._attempts.get(number, record.attempt) == record.attempt:
+            elif old is not None and self._attempts.get(number, record.attempt) in (record.attempt, _BEFORE):
                 steps = old.intermediate_values.copy()
             for attempt, step, value in new.get(number, ()):
-                if attempt == record.attempt and type(value) in (int, float):
+                if attempt in (record.attempt, _BEFORE) and type(value) in (int, float):
                     steps[step] = float(value)
             trial = frozen_of(record, trial_id(self._study_id, number), names, self._space, steps)
             self._put(trial, old, minimize)
             if not trial.state.is_finished():
                 self._attempts[number] = record.attempt
+                self._open.add(number)
             else:
                 self._attempts.pop(number, None)
+                self._open.discard(number)
 
     def _drop(self, numbers: set[int]) -> None:
         """Forget trials that were taken out of the experiment."""
@@ -205,6 +214,7 @@ class View:
             place = self._place(number)
             if place is not None:
                 del self._numbers[place], self._trials[place]
+                self._open.discard(number)
                 self._best_is_known = False
 
     def _put(self, trial: FrozenTrial, old: FrozenTrial | None, minimize: bool) -> None:
@@ -256,5 +266,5 @@ def _add_steps(steps: Steps, table: pa.Table, names: set[str], attempts: Mapping
     for number, attempt, name, step, value, kind in zip(*columns, strict=True):
         if step is None or value is None or kind == "bool" or name not in names:
             continue
-        if attempts.get(number) == attempt:
+        if number in attempts and attempt in (attempts[number], _BEFORE):
             steps.setdefault(number, {})[step] = value
