@@ -31,7 +31,8 @@ optuna() {
 
 mlos_bench() {
   python3 -m venv "$folder/mlos_bench"
-  "$folder/mlos_bench/bin/pip" install --quiet -e ".[mlos,testing]" "mlos_viz>=0.6.2" "pytest-xdist>=3.7" "pytest-timeout>=2.4"
+  "$folder/mlos_bench/bin/pip" install --quiet -e ".[mlos,testing]" "mlos_viz>=0.6.2" "pytest-xdist>=3.7" "pytest-timeout>=2.4" \
+    "duckdb-engine>=0.17" "psycopg[binary]>=3.2" "pymysql>=1.1"
   "$folder/mlos_bench/bin/python" -m pytest -q -n 2 --confcutdir=tests/integrations tests/integrations/mlos_bench
   "$folder/mlos_bench/bin/python" -m pytest -q --confcutdir=tests/docs -k integrations.mlos_bench tests/docs/test_docstrings.py
 }

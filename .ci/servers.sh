@@ -1,28 +1,31 @@
 #!/usr/bin/env bash
-# Installs what the tests start as real object-store servers, and does nothing where it is installed:
-#   the Ceph object gateway (S3), on Debian and Ubuntu; needs root, or sudo without a question
+# Installs what the tests start as real servers, and does nothing where it is installed:
+#   the Ceph object gateway (S3), PostgreSQL and MariaDB, on Debian and Ubuntu; needs root, or sudo without a question
 #   Azurite (Azure), with npm into ~/.cache/trialstore
 # moto (S3) and the emulator of Google Cloud Storage come from PyPI, with the extra "test".
 set -euo pipefail
 
-ceph() {
-  if command -v ceph-mon ceph-osd radosgw radosgw-admin monmaptool >/dev/null; then
-    echo "servers: the Ceph gateway is installed"
+# Installs packages with apt-get unless a program of theirs is there.
+debian() {
+  local what=$1 program=$2
+  shift 2
+  if [ -n "$(command -v "$program" || ls /usr/sbin/"$program" /usr/lib/postgresql/*/bin/"$program" 2>/dev/null)" ]; then
+    echo "servers: $what is installed"
     return
   fi
   if ! command -v apt-get >/dev/null; then
-    echo "servers: no apt-get here; install ceph-mon, ceph-osd and radosgw by hand" >&2
+    echo "servers: no apt-get here; install $* by hand" >&2
     return 1
   fi
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo -n)
   fi
-  echo "servers: installing ceph-mon, ceph-osd and radosgw with apt-get"
+  echo "servers: installing $* with apt-get"
   export DEBIAN_FRONTEND=noninteractive
   "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" apt-get install -y -qq --no-install-recommends ceph-mon ceph-osd radosgw >/dev/null
-  echo "servers: installed the Ceph gateway"
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  echo "servers: installed $what"
 }
 
 azurite() {
@@ -47,5 +50,7 @@ azurite() {
   echo "servers: installed Azurite"
 }
 
-ceph
+debian "the Ceph gateway" radosgw ceph-mon ceph-osd radosgw
+debian PostgreSQL initdb postgresql
+debian MariaDB mariadbd mariadb-server-core mariadb-client-core
 azurite

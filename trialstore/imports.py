@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trialstore.journal.journal import Draft
@@ -11,6 +11,7 @@ from trialstore.ledger import Ledger
 from trialstore.life.arriving import Describe, ended_trial
 from trialstore.model.errors import InvalidParamsError, TrialStoreError
 from trialstore.model.metric import Metric
+from trialstore.model.part import Part
 from trialstore.model.record import TrialRecord
 from trialstore.model.times import now_text, parse_time
 from trialstore.report import Report
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["import_trials"]
+__all__ = ["import_trials", "take_in"]
 
 CHUNK_ROWS = 1 << 17
 
@@ -98,17 +99,43 @@ def _records(rows: list[Any], metrics: tuple[Metric, ...], describe: Describe, o
 
 
 def _import_chunk(ledger: Ledger, records: list[TrialRecord]) -> int:
+    first: int = ledger.execute_one(Draft("allocate", {"count": len(records)}))
+    for index, record in enumerate(records):
+        record.number = first + index
+    steps = [(r.number, r.attempt, str(r.status), r.ended_at, r.worker, "imported") for r in records]
+    once = not ledger.entry.config["repeats"]
+    keys = [repeat_key({"id": r.id, "fidelity": r.fidelity}).hex() for r in records] if once else None
+    take_in(ledger, records, steps, keys)
+    return first
+
+
+def take_in(
+    ledger: Ledger,
+    records: list[TrialRecord],
+    steps: Sequence[Sequence[Any]],
+    keys: list[str] | None = None,
+    then: Callable[[Part], list[Draft]] = lambda part: [],
+) -> None:
+    """Commit finished trials of numbers that were set aside before, as parts: all of them, or none.
+
+    Args:
+        ledger: Of their experiment.
+        records: The trials, packed; one at least.
+        steps: What becomes of them in the table ``status``, in the order of its columns.
+        keys: 32 hexadecimal digits for each trial: of two trials with equal ones only one can come in.
+        then: Commands for the same commit, given the part that the trials are in.
+
+    Raises:
+        ConflictError: the fold refused them; nothing came in.
+    """
     from trialstore.tables.live import records_table
     from trialstore.tables.parts import none_if_full, whole_or_none, write_part
     from trialstore.tables.rows import rows_table
 
-    first: int = ledger.execute_one(Draft("allocate", {"count": len(records)}))
-    for index, record in enumerate(records):
-        record.number = first + index
-    ended = [(r.number, r.attempt, str(r.status), r.ended_at, r.worker, "imported") for r in records]
     with whole_or_none(ledger.blobs, ledger.key) as parts:
         parts.append(write_part(ledger.blobs, ledger.key, "trials", records_table(records), seq=-1))
-        parts.append(write_part(ledger.blobs, ledger.key, "status", rows_table("status", ended), seq=-1))
+        if steps:
+            parts.append(write_part(ledger.blobs, ledger.key, "status", rows_table("status", steps), seq=-1))
     counts: dict[str, int] = {}
     busy_us = 0
     for record in records:
@@ -123,11 +150,13 @@ def _import_chunk(ledger: Ledger, records: list[TrialRecord]) -> int:
         "first_at": min(record.submitted_at for record in records),
         "last_at": max(record.ended_at or record.submitted_at for record in records),
     }
-    if not ledger.entry.config["repeats"]:
-        fields["keys"] = [repeat_key({"id": r.id, "fidelity": r.fidelity}).hex() for r in records]
+    if keys is not None:
+        fields["keys"] = keys
+    drafts = [Draft("import", fields), *then(parts[0])]
     with none_if_full(ledger.blobs, ledger.key, parts):
-        *_, outcome = ledger.execute(Draft("import", fields))
-    if outcome.reason is not None:
+        outcomes = ledger.execute(*drafts)[-len(drafts) :]
+    if outcomes[0].reason is not None:
         ledger.blobs.delete([part.blob_key(ledger.key) for part in parts])
-        ledger.refuse(outcome)
-    return first
+    for outcome in outcomes:
+        if outcome.reason is not None:
+            ledger.refuse(outcome)

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.integrations.mlos_bench.servers import address, database_servers
+
+__all__ = ["address", "database_servers"]
+
 try:
     import mlos_bench.storage.base_storage  # noqa: F401
     import pytz  # noqa: F401

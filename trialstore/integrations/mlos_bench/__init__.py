@@ -16,13 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trialstore.integrations.mlos_bench.migration.taking import import_database
     from trialstore.integrations.mlos_bench.schema import register_schema
     from trialstore.integrations.mlos_bench.storage import TrialStoreStorage
 
-__all__ = ["TrialStoreStorage", "register_schema"]
+__all__ = ["TrialStoreStorage", "import_database", "register_schema"]
 
-_HOMES = {"TrialStoreStorage": "storage", "register_schema": "schema"}
-_NEEDED = frozenset({"mlos_bench", "pandas", "pytz"})
+_HOMES = {
+    "TrialStoreStorage": "storage",
+    "import_database": "migration.taking",
+    "register_schema": "schema",
+}
+_NEEDED = frozenset({"mlos_bench", "pandas", "pytz", "sqlalchemy"})
 
 
 def __getattr__(name: str) -> object:

@@ -110,8 +110,13 @@ def _joined(before: pl.Series | None, column: pl.Series) -> pl.Series:
     if before is None:
         return column
     if before.dtype != column.dtype:
-        before, column = before.cast(pl.String), column.cast(pl.String)
+        before, column = _spelled(before), _spelled(column)
     return before.zip_with(before.is_not_null(), column)
+
+
+def _spelled(column: pl.Series) -> pl.Series:
+    """A column as text, in the spelling of mlos_bench: the engine's own of a float is another."""
+    return pl.Series(column.name, [text(value) for value in column.to_list()], pl.String)
 
 
 def _odd_rows(exact: pl.Series) -> dict[int, Mapping[str, Any]]:

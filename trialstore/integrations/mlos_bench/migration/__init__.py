@@ -1,0 +1,1 @@
+"""Experiments from databases of mlos_bench into stores, and back."""
