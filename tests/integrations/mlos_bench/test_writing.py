@@ -240,14 +240,21 @@ def test_one_runner_gets_a_trial(experiment: Any, storage: Any, tunables: Any) -
     assert ids(experiment.pending_trials(now, running=False)) == [1, 2]
     other = experiment.get_trial_by_id(1)
     assert other.trial_runner_id == 2
+    late = next(experiment.pending_trials(now, running=False, trial_runner_assigned=False))
+    assert second.set_trial_runner(7) == 7
+    assert late.set_trial_runner(8) == 7  # it was nobody's when this handle looked: another one was quicker
+    assert second.set_trial_runner(4) == 4
     first.update(Status.RUNNING, now)
     assert other.set_trial_runner(3) == 2  # it runs
     assert other.trial_runner_id == 2
     first.update(Status.FAILED, now)
     assert other.set_trial_runner(3) == 2
     second.update(Status.RUNNING, now)
-    assert second.set_trial_runner(5) == 5  # it runs, and nobody said where
-    assert [trial.trial_runner_id for trial in storage.experiments["Test-001"].trials.values()] == [2, 5]
+    assert second.set_trial_runner(5) == 4
+    third = experiment.new_trial(tunables)
+    third.update(Status.RUNNING, now)
+    assert third.set_trial_runner(5) == 5  # it runs, and nobody said where
+    assert [trial.trial_runner_id for trial in storage.experiments["Test-001"].trials.values()] == [2, 4, 5]
 
 
 def test_config_data_is_added_and_never_replaced(experiment: Any, storage: Any, tunables: Any) -> None:

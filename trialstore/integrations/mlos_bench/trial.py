@@ -70,17 +70,15 @@ class TrialStoreTrial(Storage.Trial):
         return self._trial_runner_id
 
     def set_trial_runner(self, trial_runner_id: int) -> int:
-        """Assign the trial to a runner when it has none, or has not begun; returns who has it.
+        """Assign the trial to a runner when nobody has it, or, before it begins, from the one that this handle knows.
 
-        Of several processes that assign it at once exactly one wins, and all are told who.
+        Of several processes that assign it at once exactly one wins, and all are told who has it.
         """
-        held = self._held
+        held, known = self._held, self._trial_runner_id
         held.refresh()
-        pending = held.record.status.is_claimable
-        if held.record.runner is None or pending:
-            was = held.record.runner if pending else None
+        if held.record.runner is None or held.record.status.is_claimable:
             try:
-                noting.assign(held, trial_runner_id, was)
+                noting.assign(held, trial_runner_id, known)
             except TransitionError:
                 held.refresh()  # it has ended meanwhile, and keeps who ran it
         runner = held.record.runner
