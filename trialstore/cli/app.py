@@ -14,6 +14,7 @@ from trialstore.cli.diff import diff
 from trialstore.cli.failures import exit_codes
 from trialstore.cli.importing import importing
 from trialstore.cli.ls import ls
+from trialstore.cli.merge import dump, load, merge
 from trialstore.cli.repair import repair
 from trialstore.cli.run import run
 from trialstore.cli.show import show
@@ -79,6 +80,9 @@ for _command in (
     vacuum,
     verify,
     repair,
+    merge,
+    dump,
+    load,
     demo,
     version,
 ):
