@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trialstore.artifacts.loaders import dump, loader_named, parse
-from trialstore.artifacts.transfer import Digest, HashingReader, chunks, opened, write_file
+from trialstore.artifacts.transfer import Digest, HashingReader, chunks, copy_checked, opened, write_file
 from trialstore.blobs.protocol import Blobs
 from trialstore.model.errors import DamagedError, InvalidNameError, UsageError
 from trialstore.model.identity import check_name, new_ulid
@@ -164,6 +164,8 @@ def save(blobs: Blobs, artifact: Artifact, path: str | os.PathLike[str]) -> None
     digest = Digest()
     try:
         with write_file(path) as file:
+            if copy_checked(blobs, artifact.path, file):
+                return
             for data in chunks(blobs, artifact.path):
                 digest.update(data)
                 file.write(data)

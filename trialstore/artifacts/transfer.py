@@ -8,17 +8,20 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from xxhash import xxh3_64
+
+from trialstore.artifacts.kernel import Alongside, copy_file, is_plain_file, recall, remember
 from trialstore.blobs.oserrors import from_oserror
 from trialstore.blobs.protocol import Blobs
 from trialstore.model.errors import UsageError
 from trialstore.model.identity import new_ulid
 
-__all__ = ["Digest", "HashingReader", "chunks", "opened", "write_file"]
+__all__ = ["Digest", "HashingReader", "chunks", "copy_checked", "opened", "write_file"]
 
 _CHUNK_BYTES = 1 << 20
 _REQUEST_BYTES = 4 << 20
@@ -31,10 +34,13 @@ class Digest:
 
     Guarantees: holds on to 9 pieces at most. Hashing lets other threads run, so it costs no time where another core
     is idle.
+
+    Attributes:
+        sha256: Of what was hashed so far.
     """
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+        self.sha256 = hashlib.sha256()
         self._queue: queue.Queue[bytes | None] | None = None
         self._thread: threading.Thread | None = None
         self._first = True
@@ -43,7 +49,7 @@ class Digest:
         """Take the next piece."""
         if self._first:
             self._first = False
-            self._digest.update(data)
+            self.sha256.update(data)
             return
         if self._queue is None:
             self._queue = queue.Queue(_WAITING)
@@ -53,7 +59,7 @@ class Digest:
 
     def _run(self, pieces: queue.Queue[bytes | None]) -> None:
         while (data := pieces.get()) is not None:
-            self._digest.update(data)
+            self.sha256.update(data)
 
     def close(self) -> None:
         """End the thread."""
@@ -65,7 +71,7 @@ class Digest:
     def hexdigest(self) -> str:
         """64 hexadecimal digits, of all that was given."""
         self.close()
-        return self._digest.hexdigest()
+        return self.sha256.hexdigest()
 
 
 class HashingReader(io.RawIOBase):
@@ -82,6 +88,26 @@ class HashingReader(io.RawIOBase):
     def readable(self) -> bool:
         """It only reads."""
         return True
+
+    @property
+    def pour(self) -> Callable[[int], Iterator[int]] | None:
+        """What writes the source to a descriptor by itself; None where it is no plain file of this machine.
+
+        It tells how many bytes are there as it goes, and keeps their XXH3 with them.
+        """
+        return self._pour if is_plain_file(self._file) else None
+
+    def _pour(self, fd: int) -> Iterator[int]:
+        quick = xxh3_64()
+        alongside = Alongside(fd, self.digest.sha256, quick)
+        try:
+            for end in copy_file(self._file, fd):
+                alongside.reach(end)
+                yield end
+            alongside.finish()
+        finally:
+            alongside.stop()
+        remember(fd, quick.hexdigest())
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes of the source."""
@@ -142,6 +168,34 @@ def chunks(blobs: Blobs, key: str) -> Iterator[bytes]:
         finally:
             for request in waiting:
                 request.cancel()
+
+
+def copy_checked(blobs: Blobs, key: str, target: IO[bytes]) -> bool:
+    """Write a blob of a local disk to an empty file, if it is what was stored by the XXH3 that was kept with it.
+
+    Returns:
+        False, and the file is empty again, where nothing was kept, or where it tells of other bytes.
+    """
+    if blobs.filesystem is not None:
+        return False
+    with blobs.open(key) as source:
+        kept = recall(source.fileno()) if is_plain_file(source) else None
+        if kept is None:
+            return False
+        quick = xxh3_64()
+        alongside = Alongside(source.fileno(), quick)
+        try:
+            alongside.reach(os.fstat(source.fileno()).st_size)
+            for _ in copy_file(source, target.fileno()):
+                pass
+            alongside.finish()
+        finally:
+            alongside.stop()
+    if quick.hexdigest() == kept:
+        return True
+    target.seek(0)
+    target.truncate()
+    return False
 
 
 @contextmanager

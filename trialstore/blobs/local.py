@@ -183,15 +183,17 @@ class LocalBlobs:
         self._spares.wait(folder, name, patience_s)
 
     def write_stream(self, key: str, source: IO[bytes], *, name: Callable[[], str] | None = None) -> int:
-        """Write a blob of any size from an open file, a mebibyte at a time; returns its size in bytes."""
+        """Write a blob of any size from an open file, a mebibyte at a time; returns its size in bytes.
+
+        A source with a method `pour` is handed the descriptor instead, writes itself there, and tells how far it is.
+        """
         folder, _, last = (self._base + (check_key(key) if name is None else check_prefix(key))).rpartition("/")
         try:
             with self._stage(folder) as staged:
                 size = 0
                 begun = 0
-                while chunk := source.read(_STREAM_BYTES):
-                    staged.write(chunk)
-                    size += len(chunk)
+                pour: Callable[[int], Iterator[int]] | None = getattr(source, "pour", None)
+                for size in _written(staged, source) if pour is None else pour(staged.fd):
                     if self._durable and size - begun >= _BEGIN_BYTES:
                         begin(staged.fd, begun, size - begun)
                         begun = size
@@ -345,6 +347,14 @@ class LocalBlobs:
 
 def _reopen(kind: type[LocalBlobs], root: str, durability: Durability) -> LocalBlobs:
     return kind(root, durability=durability)
+
+
+def _written(staged: Staged, source: IO[bytes]) -> Iterator[int]:
+    size = 0
+    while chunk := source.read(_STREAM_BYTES):
+        staged.write(chunk)
+        size += len(chunk)
+        yield size
 
 
 def _is_blob(status: os.stat_result) -> bool:
