@@ -4,6 +4,7 @@ Install ``trialstore[orion]`` and configure Oríon with ``storage: {type: trials
 """
 
 from trialstore.integrations.orion.database import TrialStoreDB
+from trialstore.integrations.orion.dumps import Imported, import_dump
 from trialstore.integrations.orion.storage import TrialStore
 
-__all__ = ["TrialStore", "TrialStoreDB"]
+__all__ = ["Imported", "TrialStore", "TrialStoreDB", "import_dump"]
