@@ -37,7 +37,16 @@ mlos_bench() {
   "$folder/mlos_bench/bin/python" -m pytest -q --confcutdir=tests/docs -k integrations.mlos_bench tests/docs/test_docstrings.py
 }
 
-[ $# -gt 0 ] || set -- ax optuna mlos_bench
+orion() {
+  python3 -m venv "$folder/orion"
+  # pip 26.3 refuses Oríon: an extra of it that nobody asks for names a repository.
+  "$folder/orion/bin/pip" install --quiet "pip<26.3"
+  "$folder/orion/bin/pip" install --quiet -e ".[orion,testing]" "pytest-xdist>=3.7" "pytest-timeout>=2.4" "pandas>=2.2" "plotly>=6.0"
+  "$folder/orion/bin/python" -m pytest -q -n 2 --confcutdir=tests/integrations tests/integrations/orion
+  "$folder/orion/bin/python" -W ignore -m pytest -q --confcutdir=tests/docs -k integrations.orion tests/docs/test_docstrings.py
+}
+
+[ $# -gt 0 ] || set -- ax optuna mlos_bench orion
 for name in "$@"; do
   echo "integrations: $name"
   SECONDS=0

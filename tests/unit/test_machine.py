@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.script import Script, second, trial_body
 from trialstore.journal.catalog import Catalog
 from trialstore.journal.checkpoint import decode_checkpoint, encode_checkpoint
-from trialstore.journal.commit import decode_commit
+from trialstore.journal.commit import Commit, decode_commit
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.machine import ALREADY, Machine, Outcome
 from trialstore.model.status import Status
@@ -290,3 +290,15 @@ def test_equal_configurations_share_an_id(first: list[str]) -> None:
     script = Script(Catalog())
     assert script.do("intern", hashes=first, params=[{}, {}]).value == [1, 2]
     assert script.do("intern", "B", hashes=["h3", *first, "h3"], params=[{}, {}, {}, {}]).value == [3, 1, 2, 3]
+
+
+def test_a_claim_may_say_when_the_trial_started() -> None:
+    state = ExperimentState()
+    commands = [
+        {"kind": "register", "trials": [{"id": "0" * 32, "params": {}}], "opens": True},
+        {"kind": "claim", "worker": "w", "when": "2020-01-01T00:00:00.000000Z"},
+    ]
+    for seq, command in enumerate(commands):
+        whole = {"session": "s", "counter": seq + 1, "at": "2026-01-01T00:00:00.000000Z", **command}
+        state.fold(Commit(seq, state.crc32, seq + 1, [whole]), "blob")
+    assert state.trials[0].started_at == "2020-01-01T00:00:00.000000Z"

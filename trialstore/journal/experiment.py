@@ -177,7 +177,7 @@ class ExperimentState(Machine):
             return refusal
         if not record.status.is_claimable or (record.ready_at is not None and record.ready_at > command["at"]):
             return refused("transition", trial=number, status=record.status, asked=Status.RUNNING)
-        self._start(record, Status.RUNNING, command, command["at"])
+        self._start(record, Status.RUNNING, command, command.get("when") or command["at"])
         return accepted([number, record.attempt])
 
     def _next_claimable(self, at: str) -> int | None:

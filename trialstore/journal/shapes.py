@@ -270,7 +270,11 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
         "last_at": _TIME_OR_NULL,
         "keys": _may(_list(_spelled("^[0-9a-f]*$"))),
     },
-    "claim": {"worker": _may(_TEXT_OR_NULL), "trial": _may(_or_null(_COUNT))},
+    "claim": {
+        "worker": _may(_TEXT_OR_NULL),
+        "trial": _may(_or_null(_COUNT)),
+        "when": _may(_TIME_OR_NULL),
+    },
     "finish": {
         **_RESULT,
         "trial": _COUNT,

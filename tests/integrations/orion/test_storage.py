@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import pickle
+from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +31,7 @@ def experiment(storage: Any) -> Any:
 
 ODD_VALUES = [
     (1, "a", (2.5,)), [1, 2], 2**63, -(2**70), float("inf"), None, b"\x00\xff", True, 1, 1.0, "1", "", "é\x00",
-    {"a": {"b": (1,)}}, datetime.datetime(2026, 5, 4, 3, 2, 1, 987654),
+    {"a": {"b": (1,)}}, Path("/here"), {1, 2}, Fraction(1, 3), datetime.datetime(2026, 5, 4, 3, 2, 1, 987654),
 ]  # fmt: skip
 
 

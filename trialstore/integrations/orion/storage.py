@@ -134,7 +134,7 @@ class TrialStore(Legacy):  # type: ignore[misc]
     def reserve_trial(self, experiment: Any) -> Trial | None:
         """Reserve the first trial that is new, suspended or interrupted; None when there is none."""
         for kept in self._trials(experiment._id):
-            document = kept.reserve()
+            document = kept.reserve(datetime.datetime.utcnow())
             if document is not None:
                 return Trial(**document)
         return None

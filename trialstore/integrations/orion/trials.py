@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from orion.core.io.database import DuplicateKeyError
@@ -12,6 +13,7 @@ from trialstore.experiment import Experiment
 from trialstore.integrations.orion.queries import Query, changed
 from trialstore.integrations.orion.statuses import TO_ORION
 from trialstore.integrations.orion.trial_rows import changes_of, document_of, is_trial_id, registration
+from trialstore.integrations.orion.values import to_time
 from trialstore.journal.changes import Changes
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft
@@ -291,10 +293,13 @@ class Trials:
             self._held.discard(number)
             self._ledger.session.let_go(self._key)
 
-    def reserve(self) -> dict[str, Any] | None:
+    def reserve(self, now: datetime) -> dict[str, Any] | None:
         """Reserve the first trial that is new, suspended or interrupted; its document, or None when there is none.
 
         Guarantees: it is the caller's alone.
+
+        Args:
+            now: When it starts, in UTC without zone.
         """
         session = self._ledger.session
         with self._lock:
@@ -307,7 +312,7 @@ class Trials:
                 return None
             session.lease(self._key)
             while True:
-                claimed = self._ledger.execute_one(Draft("claim", {"worker": session.worker}))
+                claimed = self._ledger.execute_one(Draft("claim", {"worker": session.worker, "when": to_time(now)}))
                 if claimed is None:
                     return None
                 number, attempt = claimed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path, PurePath
 from typing import Any
 
 from trialstore.model.codec import plain
+from trialstore.model.errors import UsageError
 from trialstore.model.times import format_time, parse_time
 
 __all__ = ["from_stored", "from_time", "to_stored", "to_time"]
@@ -18,7 +21,8 @@ _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 def to_stored(value: Any) -> Any:
     """A value of a document as one that `trialstore.model.codec` encodes.
 
-    Oríon's times have no zone and mean UTC; they, and sets, become a marked mapping.
+    Oríon's times have no zone and mean UTC; they, sets and paths become a marked mapping. So does any other object,
+    as a pickle, which is what Oríon's own databases make of all of them.
 
     Example:
         >>> to_stored({"at": datetime(2026, 1, 1), "shape": (3, 2**63)})
@@ -42,7 +46,17 @@ def to_stored(value: Any) -> Any:
         return str(value)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         return to_stored(value.tolist())
-    return plain(value)
+    if isinstance(value, PurePath):
+        return {_MARK: "path", "value": str(value)}
+    simple = plain(value)
+    return simple if type(simple) in _SCALARS or isinstance(simple, datetime) else _pickled(value)
+
+
+def _pickled(value: Any) -> dict[str, Any]:
+    try:
+        return {_MARK: "pickle", "value": pickle.dumps(value)}
+    except Exception as error:
+        raise UsageError("value cannot be stored", type=type(value).__name__, reason=str(error)) from None
 
 
 def from_stored(value: Any) -> Any:
@@ -54,6 +68,10 @@ def from_stored(value: Any) -> Any:
         mark = value.get(_MARK)
         if mark == "time":
             return from_time(value["value"])
+        if mark == "path":
+            return Path(value["value"])
+        if mark == "pickle":
+            return pickle.loads(value["value"])
         if mark == "mapping":
             return {name: from_stored(item) for name, item in value["value"].items()}
         if mark in ("set", "frozenset"):
