@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["advance", "log_reports"]
 
-_MERGED = ("params", "attributes", "extras", "metrics")
+_MERGED = ("params", "attributes", "extras")
 
 
 def advance(state: ExperimentState, command: Command) -> Outcome:
@@ -40,8 +40,9 @@ def advance(state: ExperimentState, command: Command) -> Outcome:
     for name in _MERGED:
         if name in command:
             setattr(record, name, {**(getattr(record, name) or {}), **command[name]})
-    if "id" in command:
-        record.id = command["id"]
+    for name in ("metrics", "id"):
+        if name in command:
+            setattr(record, name, command[name])
     record.seq = state.seq
     log_reports(state, record, command)
     if asked is not record.status:

@@ -23,7 +23,9 @@ from optuna.trial import TrialState, create_trial
 import trialstore as ts
 from trialstore.integrations.optuna import TrialStoreStorage, reports_frame, trials_frame
 from trialstore.integrations.optuna.naming import split_id, trial_id
+from trialstore.journal.journal import Draft
 from trialstore.model.errors import ConflictError, StoreUnavailableError
+from trialstore.model.times import now_text
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 UNIT = FloatDistribution(0, 1)
@@ -357,7 +359,53 @@ def test_many_processes_lose_nothing(storage: TrialStoreStorage, context: Any) -
         assert trial.state is TrialState.COMPLETE
         assert trial.user_attrs == {"number": trial.number}
         assert trial.intermediate_values == {trial.number: trial.params["x"]}
-        assert trial.value == trial.params["x"] ** 2
+        assert trial.value == trial.params["x"] * trial.params["x"]
+
+
+def tell(storage: TrialStoreStorage, told: Any) -> None:
+    """Go on until killed, and say which trials are told."""
+    study = optuna.load_study(study_name="killed", storage=storage)
+    while True:
+        trial = study.ask()
+        x = trial.suggest_float("x", 0, 1)
+        trial.report(x, 1)
+        study.tell(trial, x)
+        told.put((trial.number, x))
+
+
+def test_killed_processes_lose_nothing_that_was_told(place: str) -> None:
+    storage = TrialStoreStorage(place)
+    study = optuna.create_study(storage=storage, study_name="killed")
+    queues = [SPAWN.SimpleQueue() for _ in range(4)]
+    workers = [SPAWN.Process(target=tell, args=(storage, queue)) for queue in queues]
+    for worker in workers:
+        worker.start()
+    told = {}
+    for index, (worker, queue) in enumerate(zip(workers, queues, strict=True)):
+        for _ in range(5 + index):
+            number, x = queue.get()
+            told[number] = x
+        worker.kill()
+    for worker in workers:
+        worker.join()
+    assert len(told) == 5 + 6 + 7 + 8
+    trials = study.trials
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    for number, x in told.items():
+        trial = trials[number]
+        assert (trial.state, trial.value, trial.params) == (TrialState.COMPLETE, x, {"x": x})
+        assert trial.intermediate_values == {1: x}
+    assert sum(trial.state is TrialState.RUNNING for trial in trials) <= 4
+    study.tell(study.ask({"x": UNIT}), 0.5)  # whoever comes next goes on
+
+
+def test_a_session_that_was_forgotten_goes_on(storage: TrialStoreStorage) -> None:
+    study_id = storage.create_new_study(MINIMIZE, "silent")
+    number = storage.create_new_trial(study_id)
+    storage.set_trial_param(number, "x", 0.5, UNIT)
+    others = again(storage).experiment(study_id)._ledger
+    others.execute(Draft("retire_sessions", {"before": now_text()}))
+    assert storage.set_trial_state_values(number, TrialState.COMPLETE, [1.0])
 
 
 # One store, both faces

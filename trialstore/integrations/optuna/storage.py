@@ -50,6 +50,8 @@ _logger = logging.get_logger(__name__)
 _METRIC_NAMES = "study:metric_names"
 _ATTR_LIMIT_BYTES = 16 << 20
 
+_entering = threading.Lock()
+
 StaleCallback = Callable[[Any, FrozenTrial], None]
 
 
@@ -438,7 +440,9 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
             KeyError: there is none.
         """
         if self._process != os.getpid():
-            self._reset()  # what the parent had set is the parent's to commit
+            with _entering:
+                if self._process != os.getpid():
+                    self._reset()  # what the parent had set is the parent's to commit
         study = self._studies.get(study_id)
         if study is not None and not look:
             return study

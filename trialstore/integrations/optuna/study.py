@@ -19,14 +19,13 @@ from trialstore.experiment import Experiment
 from trialstore.integrations.optuna.naming import METADATA
 from trialstore.integrations.optuna.pending import Pending
 from trialstore.integrations.optuna.spaces import distribution_of_text, distributions_of, text_of
-from trialstore.integrations.optuna.trials import EMPTY_ID, STATUSES, body_of
+from trialstore.integrations.optuna.trials import EMPTY_ID, STATUSES, body_of, packed_values
 from trialstore.integrations.optuna.view import View
 from trialstore.integrations.optuna.waiting import Waiting
 from trialstore.journal.journal import Draft
 from trialstore.journal.machine import Outcome
 from trialstore.ledger import Ledger
-from trialstore.model.codec import pack
-from trialstore.model.errors import ConflictError
+from trialstore.model.errors import ConflictError, SessionExpiredError
 from trialstore.model.times import now_text
 
 __all__ = ["Study"]
@@ -180,8 +179,7 @@ class Study:
             return False
         fields: dict[str, Any] = {"trial": number, "status": STATUSES[state], "when": now_text()}
         if values is not None:
-            names = self._view.names()
-            fields["metrics"] = {name: pack(float(value)) for name, value in zip(names, values, strict=True)}
+            fields["metrics"] = packed_values(values, self._view.names())
         if state is TrialState.RUNNING:
             fields["worker"] = self.ledger.session.worker
         outcome = self._commit(Draft("advance", fields))
@@ -229,6 +227,7 @@ class Study:
         self._set()
 
     def _pending(self, number: int) -> Pending:
+        self.ledger.require_writable()
         first = self._waiting.since is None
         pending = self._waiting.get(number)
         if first and not self._strict:
@@ -270,7 +269,10 @@ class Study:
         if not drafts:
             return Outcome(None)
         try:
-            outcomes = self.ledger.execute(*drafts)
+            try:
+                outcomes = self.ledger.execute(*drafts)
+            except SessionExpiredError:
+                outcomes = self.ledger.execute(*drafts)  # nobody's lease is at stake: a new session may say the same
         except BaseException:
             self._waiting.put_back(taken)  # sent twice it is the same
             self.ledger.session.linger(self)

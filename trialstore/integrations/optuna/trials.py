@@ -41,6 +41,7 @@ __all__ = [
     "copied",
     "frozen_of",
     "id_of",
+    "packed_values",
     "stored_time",
 ]
 
@@ -116,7 +117,7 @@ def body_of(trial: FrozenTrial, names: Sequence[str], worker: str) -> dict[str, 
     if trial.user_attrs:
         body["attributes"] = pack_dict({key: attribute(v) for key, v in trial.user_attrs.items()}, "attributes")
     if trial.values is not None:
-        body["metrics"] = {name: pack(float(value)) for name, value in zip(names, trial.values, strict=True)}
+        body["metrics"] = packed_values(trial.values, names)
     if trial.datetime_start is not None:
         body["started_at"] = stored_time(trial.datetime_start)
     if trial.datetime_complete is not None:
@@ -177,15 +178,30 @@ def frozen_of(
     )
 
 
+def packed_values(values: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
+    """Objective values under the names of the metrics, in the plain JSON form; what has no metric gets a name."""
+    named: dict[str, Any] = {}
+    for index, value in enumerate(values):
+        name = names[index] if index < len(names) else f"value_{index}"
+        while name in named:
+            name += "_"
+        named[name] = pack(float(value))
+    return named
+
+
 def _values(metrics: Mapping[str, Any], names: Sequence[str]) -> list[float] | None:
-    """The objective values: by name, or in the order they were given when the names have changed since."""
+    """The objective values: by name, or in the order they were given when the names have changed since.
+
+    None where a metric of the experiment is missing: a worker of the store may end a trial with some of them.
+    """
     if not metrics:
         return None
-    try:
-        return [float(metrics[name]) for name in names]
-    except KeyError:
-        values = [float(value) for value in metrics.values()]
-        return values if len(values) == len(names) else None
+    if len(metrics) == len(names):
+        try:
+            return [float(metrics[name]) for name in names]
+        except KeyError:
+            pass  # the names have changed since
+    return None if len(metrics) < len(names) else [float(value) for value in metrics.values()]
 
 
 def _local(text: str) -> datetime:
