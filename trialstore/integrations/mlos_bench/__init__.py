@@ -16,14 +16,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trialstore.integrations.mlos_bench.migration.giving import export_database
     from trialstore.integrations.mlos_bench.migration.taking import import_database
     from trialstore.integrations.mlos_bench.schema import register_schema
     from trialstore.integrations.mlos_bench.storage import TrialStoreStorage
 
-__all__ = ["TrialStoreStorage", "import_database", "register_schema"]
+__all__ = ["TrialStoreStorage", "export_database", "import_database", "register_schema"]
 
 _HOMES = {
     "TrialStoreStorage": "storage",
+    "export_database": "migration.giving",
     "import_database": "migration.taking",
     "register_schema": "schema",
 }

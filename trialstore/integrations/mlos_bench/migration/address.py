@@ -40,16 +40,16 @@ def opened(database: str | os.PathLike[str] | Engine, *, there: bool) -> Engine:
         if there and is_file and not os.path.exists(str(path)):
             raise StoreNotFoundError("there is no such database", hint="check the path", path=path)
         return create_engine(url)
-    except (ArgumentError, ValueError):
-        # What was given is not repeated: there may be a password in it.
-        raise UsageError(
-            "not the address of a database", hint="write postgresql+psycopg://user@host/name, or the path of a file"
-        ) from None
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         name = error.name if isinstance(error, ModuleNotFoundError) else text.partition("://")[0]
         package = _PACKAGES.get(str(name), str(name))
         raise MissingExtraError(
             "the driver of this database is not installed", hint=f"pip install {package}", driver=name
+        ) from None
+    except (ArgumentError, ValueError):
+        # What was given is not repeated: there may be a password in it.
+        raise UsageError(
+            "not the address of a database", hint="write postgresql+psycopg://user@host/name, or the path of a file"
         ) from None
 
 

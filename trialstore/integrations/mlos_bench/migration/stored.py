@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+
+import polars as pl
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.life import CONFIG_ID, start_of
@@ -26,10 +27,13 @@ from trialstore.query.collect import collected
 from trialstore.store import Store
 from trialstore.tables.values import value_of
 
-__all__ = ["COLUMNS", "CONFIG_HASH", "IMPORTED", "WEIGHTS", "Stored"]
+__all__ = ["COLUMNS", "CONFIG_HASH", "IMPORTED", "ORIGIN", "WEIGHTS", "Stored"]
 
 CONFIG_HASH = "tunable_config_hash"
 """The extra of a trial that holds mlos_bench's hash of its configuration."""
+
+ORIGIN = ("description", "root_env_config", "git_repo", "git_commit")
+"""Columns of an experiment's row that are members of its metadata."""
 
 COLUMNS, WEIGHTS = "mlos_bench_columns", "objective_weights"
 """Members of an experiment's metadata: what other columns of its row hold, and the weights of its objectives."""
@@ -49,10 +53,12 @@ class Stored:
 
     Args:
         store: Where they are.
+        whole_seconds: Times are cut to seconds, and of samples and steps that then have one time the first counts.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, whole_seconds: bool = False) -> None:
         self._store = store
+        self._whole_seconds = whole_seconds
 
     def experiment(self, exp_id: str) -> Experiment:
         """The store's experiment."""
@@ -71,8 +77,7 @@ class Stored:
             Objective(metric.name, "min" if metric.minimize else "max", weights.get(metric.name))
             for metric in experiment.declared_metrics
         ]
-        names = ("description", "root_env_config", "git_repo", "git_commit")
-        columns = {name: str(metadata.get(name) or "") for name in names} | dict(metadata.get(COLUMNS) or {})
+        columns = {name: str(metadata.get(name) or "") for name in ORIGIN} | dict(metadata.get(COLUMNS) or {})
         numbers = experiment.history().select("trial")
         trials = sorted(collected(numbers)["trial"].to_list())
         return ExperimentRow(
@@ -85,13 +90,11 @@ class Stored:
 
     def trials(self, exp_id: str, after: int = 0) -> Iterator[list[TrialRow]]:
         """See `Side`."""
-        experiment = self.experiment(exp_id)
-        steps = _steps(experiment)
+        steps = self._steps(exp_id)
         batch: list[TrialRow] = []
-        for trial in experiment.trials():
-            record = trial._held.record
+        for record in self._records(exp_id):
             if record.number + 1 > after:
-                batch.append(_trial_row(record, steps.get(record.number, [])))
+                batch.append(self._trial_row(record, steps.get(record.number, [])))
                 if len(batch) == _AT_ONCE:
                     yield batch
                     batch = []
@@ -99,59 +102,72 @@ class Stored:
             yield batch
 
     def hashes(self, exp_id: str) -> dict[int, str]:
-        """mlos_bench's hash of each configuration, by number; where it gave none, a hash of the values."""
-        found: dict[int, str] = {}
-        for trial in self.experiment(exp_id).trials():
-            record = trial._held.record
-            extras = record.extras or {}
-            own = hashlib.sha256(encode(dict(sorted(record.params.items())))).hexdigest()
-            found.setdefault(_config(record), str(extras.get(CONFIG_HASH) or own))
+        """mlos_bench's hash of each trial's configuration; where it gave none, a hash of the values."""
+        found = {}
+        for record in self._records(exp_id):
+            values = encode(dict(sorted(record.params.items())))
+            found[record.number + 1] = str((record.extras or {}).get(CONFIG_HASH) or hashlib.sha256(values).hexdigest())
         return found
 
     def sample_counts(self, exp_id: str) -> list[tuple[int, int]]:
         """See `Side`."""
-        rows = collected(self.experiment(exp_id).telemetry().group_by("trial").len().sort("trial"))
-        return [(number + 1, count) for number, count in rows.iter_rows()]
+        at = pl.col("at").dt.truncate("1s") if self._whole_seconds else pl.col("at")
+        rows = self.experiment(exp_id).telemetry().select("trial", at, "name").unique()
+        return [
+            (number + 1, count) for number, count in collected(rows.group_by("trial").len().sort("trial")).iter_rows()
+        ]
+
+    def joined_samples(self, exp_id: str) -> int:
+        """How many samples do not count, since another one has their second."""
+        everything = int(collected(self.experiment(exp_id).telemetry().select(pl.len())).item())
+        return everything - sum(count for _, count in self.sample_counts(exp_id))
 
     def samples(self, exp_id: str, first: int, last: int) -> Iterator[list[Sample]]:
         """See `Side`."""
+        at = """date_trunc('second', "at")""" if self._whole_seconds else '"at"'
         query = (
-            'SELECT trial, epoch_us("at"), name, type, value, text FROM telemetry WHERE trial BETWEEN ? AND ? '
-            'ORDER BY trial, "at", name'
+            f"SELECT trial, epoch_us({at}) AS at_us, name, type, value, text FROM telemetry WHERE trial BETWEEN ? AND ?"
         )
-        result = self.experiment(exp_id).sql(query, [first - 1, last - 1])
+        if self._whole_seconds:
+            query += ' QUALIFY row_number() OVER (PARTITION BY trial, at_us, name ORDER BY telemetry."at") = 1'
+        result = self.experiment(exp_id).sql(f"{query} ORDER BY trial, at_us, name", [first - 1, last - 1])
         for batch in result.batches():
             for start in range(0, batch.num_rows, SAMPLES_AT_ONCE):
-                columns = [column.to_pylist() for column in batch.slice(start, SAMPLES_AT_ONCE).columns]
+                lists = [column.to_pylist() for column in batch.slice(start, SAMPLES_AT_ONCE).columns]
                 yield [
                     (number + 1, _EPOCH + timedelta(microseconds=at_us), name, text(value_of(*value)))
-                    for number, at_us, name, *value in zip(*columns, strict=True)
+                    for number, at_us, name, *value in zip(*lists, strict=True)
                 ]
 
+    def _records(self, exp_id: str) -> Iterator[TrialRecord]:
+        return (trial._held.record for trial in self.experiment(exp_id).trials())
 
-def _steps(experiment: Experiment) -> dict[int, list[tuple[Any, str]]]:
-    history = experiment.status_history().select("trial", "attempt", "at", "status", "reason")
-    found: dict[int, dict[Any, str]] = {}
-    for number, attempt, at, status, reason in collected(history).iter_rows():
-        if reason == IMPORTED or (attempt == 0 and reason is None and status == Status.PENDING):
-            continue
-        found.setdefault(number, {}).setdefault(at.astimezone(UTC), MLOS_NAMES[Status(status)])
-    return {number: sorted(steps.items()) for number, steps in found.items()}
+    def _steps(self, exp_id: str) -> dict[int, list[tuple[datetime, str]]]:
+        history = self.experiment(exp_id).status_history().select("trial", "attempt", "at", "status", "reason")
+        found: dict[int, dict[datetime, str]] = {}
+        for number, attempt, at, status, reason in collected(history).iter_rows():
+            if reason == IMPORTED or (attempt == 0 and reason is None and status == Status.PENDING):
+                continue
+            found.setdefault(number, {}).setdefault(self._cut(at.astimezone(UTC)), MLOS_NAMES[Status(status)])
+        return {number: sorted(steps.items()) for number, steps in found.items()}
 
+    def _trial_row(self, record: TrialRecord, steps: list[tuple[datetime, str]]) -> TrialRow:
+        ended_at = record.ended_at if record.status.is_final else None
+        return TrialRow(
+            id=record.number + 1,
+            config=_config(record),
+            status=MLOS_NAMES[record.status],
+            runner=record.runner,
+            starts_at=self._cut(parse_time(start_of(record))),
+            ended_at=None if ended_at is None else self._cut(parse_time(ended_at)),
+            tunables=texts(record.params),
+            params=texts(record.attributes or {}),
+            results=texts(results_of(record)),
+            steps=steps,
+        )
 
-def _trial_row(record: TrialRecord, steps: list[tuple[Any, str]]) -> TrialRow:
-    return TrialRow(
-        id=record.number + 1,
-        config=_config(record),
-        status=MLOS_NAMES[record.status],
-        runner=record.runner,
-        starts_at=parse_time(start_of(record)),
-        ended_at=parse_time(record.ended_at) if record.ended_at and record.status.is_final else None,
-        tunables=texts(record.params),
-        params=texts(record.attributes or {}),
-        results=texts(results_of(record)),
-        steps=steps,
-    )
+    def _cut(self, at: datetime) -> datetime:
+        return at.replace(microsecond=0) if self._whole_seconds else at
 
 
 def _config(record: TrialRecord) -> int:

@@ -18,9 +18,16 @@ from trialstore.integrations.mlos_bench.life import CONFIG_ID
 from trialstore.integrations.mlos_bench.migration.address import opened, shown
 from trialstore.integrations.mlos_bench.migration.database import Database
 from trialstore.integrations.mlos_bench.migration.rows import ExperimentRow, Sample, TrialRow, ranges
-from trialstore.integrations.mlos_bench.migration.stored import COLUMNS, CONFIG_HASH, IMPORTED, WEIGHTS, Stored
+from trialstore.integrations.mlos_bench.migration.stored import (
+    COLUMNS,
+    CONFIG_HASH,
+    IMPORTED,
+    ORIGIN,
+    WEIGHTS,
+    Stored,
+)
 from trialstore.integrations.mlos_bench.migration.texts import split, typed
-from trialstore.integrations.mlos_bench.migration.verifying import Migrated, Tell, chosen_rows, verify
+from trialstore.integrations.mlos_bench.migration.verifying import Migrated, Tell, chosen_rows, silent, verify
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.model.codec import pack, pack_dict
@@ -39,8 +46,6 @@ __all__ = ["import_database"]
 
 PROGRESS = "mlos_bench.import"
 """The document of an experiment that says where it comes from and how far it is."""
-
-_ORIGIN = ("description", "root_env_config", "git_repo", "git_commit")
 
 
 def import_database(
@@ -83,7 +88,7 @@ def import_database(
     """
     source = Database(opened(database, there=True), zone)
     rows = chosen_rows(source.experiments(), experiments)
-    taken = Taking(store, source, progress or _silent)
+    taken = Taking(store, source, progress or silent)
     return [taken.experiment(row) for row in rows]
 
 
@@ -144,8 +149,8 @@ class Taking:
     # The experiment
 
     def _created(self, row: ExperimentRow) -> Experiment:
-        metadata: dict[str, Any] = {name: str(row.columns.get(name) or "") for name in _ORIGIN}
-        more = {name: value for name, value in row.columns.items() if name not in _ORIGIN and value is not None}
+        metadata: dict[str, Any] = {name: str(row.columns.get(name) or "") for name in ORIGIN}
+        more = {name: value for name, value in row.columns.items() if name not in ORIGIN and value is not None}
         weights = {each.metric: each.weight for each in row.objectives if each.weight is not None}
         if more:
             metadata[COLUMNS] = {name: _plain(value) for name, value in more.items()}
@@ -289,7 +294,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    pass

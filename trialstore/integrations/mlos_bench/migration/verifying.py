@@ -10,7 +10,7 @@ from trialstore.integrations.mlos_bench.migration.rows import ExperimentRow, Sid
 from trialstore.integrations.mlos_bench.migration.tally import Tally, head_tally, sample_tally, trial_tallies
 from trialstore.model.errors import ConflictError, ExperimentNotFoundError, nearest
 
-__all__ = ["Migrated", "Tell", "chosen_rows", "verify"]
+__all__ = ["Migrated", "Tell", "chosen_rows", "silent", "until", "verify"]
 
 Tell: TypeAlias = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
@@ -64,7 +64,7 @@ def verify(
     found = []
     for step, (side, head) in enumerate(((source, row), (target, there))):
         tell(label, 2 * step, 4)
-        tables = {"experiment": head_tally(head), **trial_tallies(_until(side, name, last))}
+        tables = {"experiment": head_tally(head), **trial_tallies(until(side, name, last))}
         tell(label, 2 * step + 1, 4)
         found.append({**tables, "trial_telemetry": sample_tally(side, name, last)})
     tell(label, 4, 4)
@@ -80,7 +80,11 @@ def verify(
     return ours
 
 
-def _until(side: Side, name: str, last: int) -> Iterator[list[TrialRow]]:
+def until(side: Side, name: str, last: int) -> Iterator[list[TrialRow]]:
     """The trials up to an id: a target may have got more since."""
     for batch in side.trials(name):
         yield [row for row in batch if row.id <= last]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Is told of progress, and does nothing."""
