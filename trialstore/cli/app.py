@@ -11,6 +11,7 @@ from trialstore.cli.checkpoint import checkpoint
 from trialstore.cli.compact import compact
 from trialstore.cli.demo import demo
 from trialstore.cli.diff import diff
+from trialstore.cli.exporting import exporting
 from trialstore.cli.failures import exit_codes
 from trialstore.cli.importing import importing
 from trialstore.cli.ls import ls
@@ -89,3 +90,4 @@ for _command in (
     app.command()(_command)
 
 app.add_typer(importing, name="import")
+app.add_typer(exporting, name="export")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trialstore.cli.mlos import import_mlos
 from trialstore.cli.options import AsJson, StorageOptions, Url, parse_storage_options
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["importing"]
 
 importing = typer.Typer(no_args_is_help=True, help="Bring in what other tools have stored.")
-
-_NAME_CELLS = 30
 
 
 @importing.callback()
@@ -50,20 +49,10 @@ def import_optuna(
     """
     from dataclasses import asdict
 
-    from rich.markup import escape
-
-    from trialstore.cli.console import progress
+    from trialstore.cli.console import bars
     from trialstore.integrations.optuna import import_studies
-    from trialstore.render.table import plain_text
 
-    with progress() as bar:
-        tasks = {}
-
-        def tell(called: str, done: int, total: int) -> None:
-            if called not in tasks:
-                tasks[called] = bar.add_task(escape(plain_text(called).plain[:_NAME_CELLS]), total=total)
-            bar.update(tasks[called], completed=done)
-
+    with bars() as tell:
         options = parse_storage_options(url, storage_option)
         copied = import_studies(source, url, studies=study, name=name, storage_options=options, progress=tell)
     if as_json:
@@ -72,6 +61,9 @@ def import_optuna(
         typer.echo(dumps([asdict(one) for one in copied]))
         return
     _print(copied)
+
+
+importing.command("mlos")(import_mlos)
 
 
 def _print(copied: list[CopiedStudy]) -> None:

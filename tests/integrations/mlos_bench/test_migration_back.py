@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pandas
 import pytest
 from mlos_bench.environments.status import Status
 from sqlalchemy import create_engine, text
+from typer.testing import CliRunner
 
 import trialstore as ts
 from tests.integrations.mlos_bench.written import BEGAN, fill, own_storage
+from trialstore.cli.app import app
 from trialstore.integrations.mlos_bench import TrialStoreStorage, export_database, import_database
 from trialstore.integrations.mlos_bench.migration import rows, stored
 from trialstore.model.errors import ConflictError, DuplicateExperimentError, UnsupportedError
@@ -150,3 +153,25 @@ def _tunables() -> Any:
     from tests.integrations.mlos_bench.written import GROUPS
 
     return TunableGroups(GROUPS)
+
+
+def run(*args: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": None})
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_the_command_line_takes_in_and_gives_back(tmp_path: Path) -> None:
+    fill(own_storage(f"sqlite:///{tmp_path}/one.sqlite"))
+    fill(own_storage(f"sqlite:///{tmp_path}/one.sqlite"), name="other", trials=2)
+    place = tmp_path / "store"
+    shown = run("import", "mlos", tmp_path / "one.sqlite", place, "--experiment", "tune redis/ä").stdout
+    assert "trial_telemetry" in shown
+    assert "other" not in shown
+    (one,) = json.loads(run("export", "mlos", place, tmp_path / "two.sqlite", "--json").stdout)
+    assert one["experiment"] == "tune redis/ä"
+    assert one["tables"]["trial"]["checksum"] in shown
+    assert one["kept_configurations"]
+    run("import", "mlos", tmp_path / "absent.sqlite", place, code=1)
+    run("import", "mlos", tmp_path / "one.sqlite", place, "--zone", "Mars/North", code=2)
+    assert len(json.loads(run("import", "mlos", tmp_path / "one.sqlite", place, "--json").stdout)) == 2
