@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger, catalog_of
-from trialstore.model.errors import ExperimentNotFoundError, UsageError
+from trialstore.model.errors import BlobNotFoundError, ExperimentNotFoundError, UsageError
 
 __all__ = ["amend_trial", "check_limit", "remove_trials", "update_entry"]
 
@@ -42,17 +42,55 @@ def remove_trials(ledger: Ledger, numbers: Iterable[int]) -> int:
         TrialNotFoundError: one of them is not there; nothing was removed.
     """
     chosen = list(dict.fromkeys(numbers))
-    ids = [artifact.id for number in chosen for artifact in ledger.artifacts(number)]
-    drafts = [Draft("remove", {"trials": chosen})]
-    while (outcome := ledger.execute(*drafts)[-1]).reason == "finished":
-        for number in chosen:
-            ledger.revive(number)
+    ids = _artifacts_of(ledger, chosen)
+    draft = Draft("remove", {"trials": chosen})
+    while (outcome := ledger.execute(draft)[-1]).reason == "finished":
+        _revive(ledger, chosen)  # a flush may be quicker, and move them into a part again
     if outcome.reason is not None:
         ledger.refuse(outcome)
     if ids:
         ledger.execute(Draft("remove_artifacts", {"ids": ids}))
     removed: int = outcome.value
     return removed
+
+
+def _artifacts_of(ledger: Ledger, numbers: Sequence[int]) -> list[str]:
+    """Ids of what is stored with trials."""
+    with ledger.journal.view() as state:
+        manifest = state.manifest
+        if not manifest.rows["artifacts"].rows and all(part.table != "artifacts" for part in manifest.parts.values()):
+            return []
+    if len(numbers) == 1:
+        return [artifact.id for artifact in ledger.artifacts(numbers[0])]
+    import polars as pl
+
+    from trialstore.query.collect import collected
+    from trialstore.query.snapshot import Snapshot
+
+    rows = Snapshot(ledger.blobs, [ledger.snapshot()]).frame("artifacts")
+    return collected(rows.filter(pl.col("trial").is_in(numbers)).select("id"))["id"].to_list()
+
+
+def _revive(ledger: Ledger, numbers: Sequence[int]) -> None:
+    """Bring trials back from their parts, in one commit; those that another process moves meanwhile may be missing."""
+    from trialstore.tables.parts import read_records
+
+    wanted: dict[str, list[int]] = {}
+    with ledger.journal.view() as state:
+        parts = dict(state.manifest.parts)
+        for number in numbers:
+            part = None if number in state.trials else state.manifest.part_of(number)
+            if part is not None:
+                wanted.setdefault(part.id, []).append(number)
+    drafts = []
+    for part_id, there in wanted.items():
+        try:
+            records = read_records(ledger.blobs, ledger.key, parts[part_id], there)
+        except BlobNotFoundError:  # the part was replaced, and deleted, since the look
+            continue
+        drafts += [Draft("revive", {"record": r.encoded().to_json(), "part": part_id}) for r in records]
+    if drafts:
+        ledger.execute(*drafts)
 
 
 def update_entry(ledger: Ledger, changes: Mapping[str, Any]) -> None:

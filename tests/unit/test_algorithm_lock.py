@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -220,3 +222,29 @@ def test_an_algorithm_that_is_configured_otherwise_is_refused(experiment: ts.Exp
     experiment.algorithms = Counting(1)
     with experiment.acquire_algorithm_lock(timeout=0):
         pass
+
+
+HOLDER = """
+import sys
+import trialstore as ts
+with ts.open(sys.argv[1]).experiment("tune").acquire_algorithm_lock() as algorithm:
+    algorithm.state = "half done"
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_holder_that_is_killed_leaves_the_state_and_then_the_lock(experiment: ts.Experiment) -> None:
+    with experiment.acquire_algorithm_lock() as algorithm:
+        algorithm.state = "whole"
+    command = [sys.executable, "-c", HOLDER, experiment._ledger.blobs.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        child.kill()
+    lock = lock_of(experiment._ledger)
+    with pytest.raises(LockAcquisitionTimeout), lock.acquire(timeout=0):
+        pytest.fail("its lease has not run out")
+    let_leases_run_out(experiment)
+    with lock.acquire(timeout=0) as algorithm:
+        assert algorithm.state == "whole"

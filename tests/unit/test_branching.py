@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import trialstore as ts
 from trialstore.evc.adapters import (
@@ -23,6 +25,7 @@ from trialstore.evc.adapters import (
     ScriptConfigChange,
     adapter_of,
 )
+from trialstore.model.codec import encode
 from trialstore.model.errors import BranchingError, DamagedError, ExperimentNotFoundError, UsageError
 from trialstore.provenance import capture, vcs_facts
 
@@ -89,6 +92,26 @@ def test_adapters_are_applied_in_order_and_backwards() -> None:
     assert both.backward({"rate": 0.5, "act": "relu", "depth": 3}) == TRIAL
     assert adapter_of(both.configuration) == both
     assert adapter_of([]).forward(TRIAL) == TRIAL
+
+
+VALUES = st.sampled_from([0, 1, 0.5, True, None, "relu", (1, 2), b"x"])
+NAMES = st.sampled_from(["lr", "act", "depth", "rate"])
+ONE = st.one_of(
+    st.builds(DimensionAddition, NAMES, VALUES, st.booleans()),
+    st.builds(DimensionDeletion, NAMES, VALUES, st.booleans()),
+    st.builds(DimensionRenaming, NAMES, NAMES),
+    st.builds(CodeChange, st.sampled_from(["noeffect", "unsure", "break"])),
+    st.just(AlgorithmChange()),
+)
+
+
+@given(st.lists(ONE, max_size=4), st.dictionaries(NAMES, VALUES))
+def test_what_comes_back_is_what_went(adapters: list[Adapter], params: dict[str, Any]) -> None:
+    adapter = CompositeAdapter(*adapters)
+    assert adapter_of(adapter.configuration) == adapter
+    there = adapter.forward(params)
+    back = None if there is None else adapter.backward(there)
+    assert back is None or encode(dict(sorted(back.items()))) == encode(dict(sorted(params.items())))
 
 
 @pytest.mark.parametrize("wrong", [{"of_type": "moo"}, {}, {"of_type": "dimensionrenaming"}])

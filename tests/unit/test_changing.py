@@ -96,6 +96,16 @@ def test_deleted_trials_are_gone_from_every_table(experiment: ts.Experiment, sto
     assert store.verify().ok
 
 
+def test_many_are_deleted_from_parts_in_a_few_commits(experiment: ts.Experiment) -> None:
+    finished(experiment, 40)
+    experiment.flush()
+    seq = experiment.snapshot().experiments[0].seq
+    assert experiment.delete_trials(range(30)) == 30
+    assert experiment.snapshot().experiments[0].seq - seq <= 4
+    assert set(experiment.artifacts().collect()["trial"]) == set(range(30, 40))
+    assert experiment.counts == {ts.Status.SUCCEEDED: 10}
+
+
 def test_a_checkpoint_remembers_what_was_deleted(experiment: ts.Experiment, store: ts.Store) -> None:
     finished(experiment, 2)
     experiment.delete_trials(0)

@@ -616,6 +616,7 @@ class Rows(RuleBasedStateMachine):
         self.logged: dict[str, list[Any]] = {table: [] for table in ("metrics", "telemetry")}
         self.stored: set[str] = set()
         self.removed: set[str] = set()
+        self.gone: set[int] = set()
         self.names = 0
 
     @property
@@ -722,9 +723,17 @@ class Rows(RuleBasedStateMachine):
         self.contents |= compaction.contents
         compaction.land(self.script, session)
 
+    @precondition(lambda self: self.state.trials)
+    @rule(data=st.data())
+    def take_out(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.state.trials)))
+        assert self.script.do("remove", trials=[number]).value == 1
+        assert self.script.do("remove", trials=[number]).reason == "no trial"
+        self.gone.add(number)
+
     @rule(data=st.data())
     def bring_back(self, data: st.DataObject) -> None:
-        flushed = sorted(set(range(self.state.next_number)) - set(self.state.trials))
+        flushed = sorted(set(range(self.state.next_number)) - set(self.state.trials) - self.gone)
         if flushed:
             number = data.draw(st.sampled_from(flushed))
             part = self.state.manifest.part_of(number)
@@ -740,7 +749,10 @@ class Rows(RuleBasedStateMachine):
     @invariant()
     def each_trial_is_in_one_live_place(self) -> None:
         for number in range(self.state.next_number):
-            assert len(places_of(self.state, number)) == 1, (number, places_of(self.state, number))
+            assert len(places_of(self.state, number)) == (number not in self.gone), (
+                number,
+                places_of(self.state, number),
+            )
 
     @invariant()
     def each_row_is_in_one_live_place(self) -> None:
@@ -757,7 +769,8 @@ class Rows(RuleBasedStateMachine):
     @invariant()
     def the_books_balance(self) -> None:
         state = self.state
-        assert sum(state.counts.values()) == state.next_number
+        assert sum(state.counts.values()) == state.next_number - len(self.gone)
+        assert state.manifest.removed_trials == self.gone
         live = list(state.trials.values())
         assert state.active == {record.number for record in live if record.status.is_active}
         assert state.finished_live == sum(record.status.is_final for record in live)
