@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trialstore.testing.store_access import Access
+from trialstore.testing.store_outliving import Outliving
 from trialstore.testing.store_rows import Rows
 from trialstore.testing.store_values import Values
 from trialstore.testing.store_working import Working
@@ -10,13 +11,15 @@ from trialstore.testing.store_working import Working
 __all__ = ["StoreContract"]
 
 
-class StoreContract(Access, Working, Rows, Values):
+class StoreContract(Access, Working, Rows, Values, Outliving):
     """All that a user of trialstore is promised, as tests on one place.
 
     Guarantees tested:
         - a trial is claimed by exactly one worker, in threads at a switch interval of 1 µs and in processes; numbers,
           experiments and revisions of documents are given once;
         - a trial whose worker fell silent is finished by another, and what the first still sends is kept as late;
+        - of many that want the algorithm one has it, and no change of its state is lost; deleted trials are in no
+          table; versions of an experiment see each other's trials; a copy in another store has every row;
         - reports, samples, artifacts and status are there for everybody when the call that ends the trial returns;
         - a store that is opened again is as it was, and goes on;
         - flush and compaction keep every row exactly once; snapshots never change under them; the past can be read;
