@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trialstore.artifacts.store import Artifact, load, put
+from trialstore.artifacts.store import Artifact, blob_folder, load, put
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.model.codec import decode, encode, pack, unpack
+from trialstore.model.damage import as_damage
 from trialstore.model.errors import (
     ConflictError,
     LockAcquisitionTimeout,
@@ -28,7 +30,7 @@ from trialstore.model.errors import (
     UsageError,
 )
 from trialstore.model.identity import new_ulid
-from trialstore.model.times import now_text
+from trialstore.model.times import now_text, parse_time
 
 __all__ = ["DOCUMENT", "AlgorithmLock", "LockInfo", "LockedAlgorithm", "lock_of"]
 
@@ -45,6 +47,7 @@ Rows = list[list[Any]]
 """Rows of the artifacts table."""
 
 _NO_TRIAL = -1
+_SESSION = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _log = logging.getLogger(__name__)
 
 
@@ -281,8 +284,10 @@ class AlgorithmLock:
     def _read(self) -> tuple[int, dict[str, Any] | None]:
         with self._ledger.journal.view() as state:
             revision, packed = state.documents.get(DOCUMENT, (0, None))
-        body = unpack(packed)
-        return revision, body if isinstance(body, dict) else None
+        if packed is None:
+            return revision, None
+        with as_damage("the lock of the algorithm", experiment=self._ledger.entry.name):
+            return revision, _checked(unpack(packed), blob_folder(self._ledger.key))
 
     def _write(self, revision: int, old: Mapping[str, Any], new: dict[str, Any], rows: Rows) -> int:
         """Change the lock, and the rows of the state's artifacts with it; returns the new revision."""
@@ -332,8 +337,25 @@ class AlgorithmLock:
             return stored["value"]
         cached = self._cached
         if cached is None or cached[0] != artifact.sha256:
-            cached = self._cached = (artifact.sha256, load(self._ledger.blobs, artifact))
+            cached = self._cached = (artifact.sha256, load(self._ledger.blobs, artifact, "bytes"))
         return cached[1] if stored["form"] == "bytes" else decode(cached[1])
+
+
+def _checked(body: Any, folder: str) -> dict[str, Any]:
+    """The lock that a document says, when it can be one; anything else raises."""
+    lock = {name: body[name] for name in ("configuration", "state", "previous", "holder")}
+    artifact, holder, before = _artifact(lock), lock["holder"], lock["previous"]
+    if artifact is None:
+        lock["state"]["value"]
+    elif not artifact.path.startswith(folder) or lock["state"]["form"] not in ("bytes", "value"):
+        raise ValueError("its state is none of the experiment's")
+    if holder is not None:
+        parse_time(holder["at"])
+        if not _SESSION.fullmatch(holder["session"]) or {type(holder[name]) for name in ("token", "worker")} != {str}:
+            raise ValueError("its holder is no session")
+    if before is not None and type(before) is not str:
+        raise ValueError("what it names is no artifact")
+    return lock
 
 
 def _artifact(body: Mapping[str, Any]) -> Artifact | None:

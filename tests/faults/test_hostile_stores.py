@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 import trialstore as ts
 from tests.support.small import small_store
+from trialstore.algorithms import lock_of
 from trialstore.journal import checkpoint
 from trialstore.journal.checkpoint import decode_checkpoint, encode_checkpoint
 from trialstore.journal.commit import decode_commit, encode_commit
@@ -79,6 +80,14 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         experiment.trial(0).annotate(odd=2**70)
         experiment.compact()
         experiment.import_trials([{"params": {"lr": 0.5}, "metrics": {"loss": 1.0}, "status": "SUCCEEDED"}])
+        trial = experiment.register_trial({"lr": 0.5}, reserve=True)
+        trial.results = [{"name": "loss", "type": "objective", "value": 0.5}]  # type: ignore[list-item]
+        experiment.update_completed_trial(trial)
+        for size in (1, 10_000):
+            with experiment.acquire_algorithm_lock() as algorithm:
+                algorithm.state = b"s" * size
+        experiment.delete_trials(experiment.register_trial({"lr": 0.75}))
+        store.build_experiment("tune", space={**experiment.space, "n": ts.Integer(1, 9, default=3)})
         store.set_document("x", 1)
         store.intern({"a": 1})
         store.create_experiment("gone")
@@ -122,10 +131,14 @@ def _read(store: ts.Store) -> None:
         _attempt(lambda: (experiment.metadata, experiment.stats, experiment.counts, len(experiment)))  # noqa: B023
         _attempt(lambda: experiment.document("state"))  # noqa: B023
         _attempt(lambda: experiment.best())  # noqa: B023
+        _attempt(lambda: (experiment.configuration, experiment.node, experiment.is_done))  # noqa: B023
+        _attempt(lambda: experiment.fetch_trials(with_evc_tree=True))  # noqa: B023
+        _attempt(lambda: lock_of(experiment._ledger).info())  # noqa: B023
         with contextlib.suppress(ts.TrialStoreError):
             for trial in experiment.trials():
                 for name in ("params", "metrics", "attributes", "attempts", "submitted_at", "started_at", "ended_at"):
                     _attempt(lambda: getattr(trial, name))  # noqa: B023
+                _attempt(lambda: (trial.results, trial.hash_name, trial.to_dict()))  # noqa: B023
                 _attempt(lambda: [trial.retrieve(name) for name in trial.artifacts()])  # noqa: B023
 
 
@@ -136,9 +149,17 @@ def _write(store: ts.Store) -> None:
             _attempt(lambda: experiment.fix_lost_trials())  # noqa: B023
             _attempt(lambda: _finish(experiment.reserve_trial()))  # noqa: B023
             _attempt(lambda: experiment.trial(1).annotate(seen=True))  # noqa: B023
+            _attempt(lambda: _suggest(experiment))  # noqa: B023
+            _attempt(lambda: experiment.duplicate_pending_trials())  # noqa: B023
+            _attempt(lambda: experiment.delete_trials(0))  # noqa: B023
             _attempt(lambda: experiment.compact(grace=timedelta(0)))  # noqa: B023
         _attempt(lambda: store.repair(grace=timedelta(0)))
         _attempt(lambda: store.vacuum(grace=timedelta(0)))
+
+
+def _suggest(experiment: ts.Experiment) -> None:
+    with experiment.acquire_algorithm_lock(timeout=0) as algorithm:
+        algorithm.state = b"t" * 10_000
 
 
 def _finish(trial: ts.Trial | None) -> None:

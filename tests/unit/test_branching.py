@@ -118,6 +118,8 @@ def test_what_comes_back_is_what_went(adapters: list[Adapter], params: dict[str,
 def test_an_unknown_adapter_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="not an adapter"):
         adapter_of([wrong])
+    with pytest.raises(UsageError, match="must be text"):
+        adapter_of([{"of_type": "dimensionrenaming", "old_name": ["lr"], "new_name": "rate"}])
     with pytest.raises(UsageError, match="no kind of change"):
         CodeChange("moo")
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from trialstore.model.codec import encode, pack, unpack
 from trialstore.model.errors import UsageError
+from trialstore.model.identity import check_name
 from trialstore.model.space import Dimension, Space
 
 __all__ = [
@@ -300,12 +301,12 @@ def _one(body: Mapping[str, Any]) -> Adapter:
     try:
         if kind in (DimensionAddition.kind, DimensionDeletion.kind):
             make = DimensionAddition if kind == DimensionAddition.kind else DimensionDeletion
-            return make(body["name"], unpack(body.get("default")), "default" in body)
+            return make(_name(body["name"]), unpack(body.get("default")), "default" in body)
         if kind == DimensionRenaming.kind:
-            return DimensionRenaming(body["old_name"], body["new_name"])
+            return DimensionRenaming(_name(body["old_name"]), _name(body["new_name"]))
         if kind == DimensionPriorChange.kind:
             space = Space.from_json({"old": body["old"], "new": body["new"]})
-            return DimensionPriorChange(body["name"], space["old"], space["new"])
+            return DimensionPriorChange(_name(body["name"]), space["old"], space["new"])
         if kind == AlgorithmChange.kind:
             return AlgorithmChange()
         return _SIMPLE[str(kind)](body["change_type"])
@@ -316,6 +317,10 @@ def _one(body: Mapping[str, Any]) -> Adapter:
             adapter=dict(body),
             missing=error.args[0],
         ) from None
+
+
+def _name(name: object) -> str:
+    return check_name(name, "parameter")
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trialstore.life.known import Known
 from trialstore.life.typed_results import results_of
+from trialstore.model.damage import as_damage
 from trialstore.model.typed import Param, Result
 from trialstore.model.typed_trial import TypedTrial, checked_results, compute_trial_hash, kind_of
 
@@ -48,8 +49,11 @@ class Described(Known):
         Set a list of `Trial.Result`, or of mappings of ``name``, ``type`` and ``value``, with exactly what came out;
         `Experiment.update_completed_trial` stores it.
         """
-        pending = self._held.results
-        return results_of(self._held.record, self._held.declared) if pending is None else list(pending)
+        held = self._held
+        if held.results is not None:
+            return list(held.results)
+        with as_damage("the results of a trial", experiment=held.experiment, trial=self.number):
+            return results_of(held.record, held.declared)
 
     @results.setter
     def results(self, results: Iterable[Result | Mapping[str, Any]]) -> None:
