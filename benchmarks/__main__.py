@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import artifact, contention, crowd, footprint, life_cycle, reading, reports, telemetry
+from benchmarks import artifact, contention, crowd, footprint, life_cycle, optuna_storage, reading, reports, telemetry
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.disk import disk, flush_ms
 from benchmarks.figure import Figure
@@ -32,6 +32,10 @@ FIGURES: dict[str, Callable[[Bench], list[Figure]]] = {
     "measuring": reports.measuring,
     "artifact": artifact.artifact,
     "import": footprint.start,
+    "optuna-one": optuna_storage.optuna_one,
+    "optuna-crowd": optuna_storage.optuna_crowd,
+    "optuna-read": optuna_storage.optuna_read,
+    "optuna-bytes": optuna_storage.optuna_bytes,
 }
 
 

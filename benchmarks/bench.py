@@ -38,6 +38,9 @@ class Sizes:
         peer_reports: The same for a peer that takes long for each.
         blocks: Blocks that are measured in a round.
         artifact_mib: Mebibytes of a large artifact.
+        optuna_turns: Rounds of ours and of another storage of Optuna in turn.
+        optuna_trials: Finished trials of a study that is read.
+        optuna_bytes_trials: Trials of a study whose size on disk is measured.
     """
 
     rounds: int
@@ -56,6 +59,9 @@ class Sizes:
     peer_reports: int
     blocks: int
     artifact_mib: int
+    optuna_turns: int
+    optuna_trials: int
+    optuna_bytes_trials: int
 
 
 FULL = Sizes(
@@ -75,6 +81,9 @@ FULL = Sizes(
     peer_reports=400,
     blocks=2_000,
     artifact_mib=1024,
+    optuna_turns=10,
+    optuna_trials=100_000,
+    optuna_bytes_trials=5_000,
 )
 QUICK = Sizes(
     rounds=1,
@@ -93,6 +102,9 @@ QUICK = Sizes(
     peer_reports=5,
     blocks=20,
     artifact_mib=24,
+    optuna_turns=1,
+    optuna_trials=200,
+    optuna_bytes_trials=20,
 )
 
 

@@ -77,3 +77,11 @@ def test_figures_beside_optuna_are_measured(tmp_path):
     check(figures)
     assert [figure["target"] and figure["target"]["limit"] for figure in figures] == [1.5, 50, None, None]
     assert "Optuna" in shown
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="the dependency group bench brings optuna")
+def test_figures_of_optunas_storages_are_measured(tmp_path):
+    figures, shown = measure(tmp_path, "optuna-one", "optuna-crowd", "optuna-read", "optuna-bytes")
+    check(figures)
+    assert [figure["target"] and figure["target"]["limit"] for figure in figures] == [1.5, 20, 4, 2, 0.2, 0.1, None]
+    assert "study.trials" in shown
