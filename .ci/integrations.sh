@@ -42,7 +42,12 @@ orion() {
   # pip 26.3 refuses Oríon: an extra of it that nobody asks for names a repository.
   "$folder/orion/bin/pip" install --quiet "pip<26.3"
   "$folder/orion/bin/pip" install --quiet -e ".[orion,testing]" "pytest-xdist>=3.7" "pytest-timeout>=2.4" "pandas>=2.2" "plotly>=6.0"
-  "$folder/orion/bin/python" -m pytest -q -n 2 --confcutdir=tests/integrations tests/integrations/orion
+  # Its own tests are in its source alone. All of them: python -m tests.integrations.orion.suites SOURCE
+  "$folder/orion/bin/pip" install --quiet "setuptools<81" wheel pytest-mock "scikit-learn>=1.7"
+  "$folder/orion/bin/pip" download --quiet --no-binary :all: --no-deps --no-build-isolation --dest "$folder/source" "orion==0.2.7"
+  tar -xf "$folder"/source/orion-0.2.7.tar.gz -C "$folder/source"
+  TRIALSTORE_ORION_SOURCE="$folder/source/orion-0.2.7" \
+    "$folder/orion/bin/python" -m pytest -q -n 2 --confcutdir=tests/integrations tests/integrations/orion
   "$folder/orion/bin/python" -W ignore -m pytest -q --confcutdir=tests/docs -k integrations.orion tests/docs/test_docstrings.py
 }
 

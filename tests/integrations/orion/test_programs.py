@@ -10,24 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orion.client import build_experiment, get_experiment
+from orion.client import build_experiment
 
 import trialstore as ts
 
-SCRIPT = """
-import argparse
-from orion.client import report_objective
+SCRIPT = """#!{python}
+import argparse, json, os
 parser = argparse.ArgumentParser()
 parser.add_argument("-x", type=float)
-x = parser.parse_args().x
-report_objective((x - 1) ** 2, name="loss")
+loss = (parser.parse_args().x - 1) ** 2
+with open(os.environ["ORION_RESULTS_PATH"], "w") as file:
+    json.dump([{"name": "loss", "type": "objective", "value": loss}], file)
 """
 
 
 @pytest.fixture
 def run(tmp_path: Path, url: str) -> Any:
     """Runs `orion` with arguments, on a store that the environment names; gives what it printed."""
-    (tmp_path / "box.py").write_text(SCRIPT)
+    (tmp_path / "box.py").write_text(SCRIPT.replace("{python}", sys.executable))
+    (tmp_path / "box.py").chmod(0o755)
     environment = {**os.environ, "ORION_STORAGE_TYPE": "trialstore", "ORION_DB_ADDRESS": url, "HOME": str(tmp_path)}
     program = [sys.executable, "-W", "ignore", "-c", "import sys; from orion.core.cli import main; sys.exit(main())"]
 
@@ -52,7 +53,7 @@ def run(tmp_path: Path, url: str) -> Any:
 
 
 def test_the_command_line(run: Any, tmp_path: Path, url: str) -> None:
-    hunt = ["hunt", "-n", "tune", "--max-trials", "6", "--worker-max-trials", "6", sys.executable, "box.py"]
+    hunt = ["hunt", "-n", "tune", "--max-trials", "6", "--worker-max-trials", "6", "./box.py"]
     run(run.start("hunt", "--init-only", *hunt[1:], "-x~uniform(-2, 2)"))  # two that make it at once: Oríon has a race
     workers = [run.start(*hunt, "-x~uniform(-2, 2)") for _ in range(2)]
     for worker in workers:
@@ -67,7 +68,7 @@ def test_the_command_line(run: Any, tmp_path: Path, url: str) -> None:
     assert "tune-v1" in run(run.start("list"))
     assert "completed" in run(run.start("status"))
     assert "uniform(-2, 2)" in run(run.start("info", "-n", "tune"))
-    run(run.start("insert", "-n", "tune", sys.executable, "box.py", "-x=0.25"))
+    run(run.start("insert", "-n", "tune", "./box.py", "-x=0.25"))
     assert "new" in run(run.start("status", "--all"))
     run(run.start("db", "set", "-f", "tune", "status=new", "status=broken"))
     assert "broken" in run(run.start("status", "--all"))
@@ -84,7 +85,7 @@ def loss(x: float) -> list[dict[str, Any]]:
 
 def work(url: str, most: int) -> list[str]:
     """Suggest, evaluate and observe until the experiment is done; ids of the trials that this process observed."""
-    experiment = get_experiment("tune", mode="x", storage={"type": "trialstore", "url": url, "durability": "process"})
+    experiment = build_experiment("tune", storage={"type": "trialstore", "url": url, "durability": "process"})
     from orion.core.utils.exceptions import CompletedExperiment, ReservationTimeout
 
     mine: list[str] = []

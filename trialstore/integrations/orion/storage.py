@@ -206,9 +206,11 @@ class TrialStore(Legacy):  # type: ignore[misc]
     ) -> Iterator[LockedAlgorithmState]:
         """Hold the algorithm's lock for a with-block, and save the state that it leaves; none when it raises.
 
+        Where the lock was released by force before the block ended, or taken over when the lease had run out, no state
+        is saved, and a warning is logged: what a later holder left stays.
+
         Raises:
             LockAcquisitionTimeout: somebody else had it all the time, or it was never initialised.
-            FailedUpdate: the lock was released by force or taken over before the block ended; no state was saved.
         """
         uid = get_uid(experiment, uid)
         start = time.perf_counter()
@@ -224,16 +226,16 @@ class TrialStore(Legacy):  # type: ignore[misc]
         locked = LockedAlgorithmState(
             state=None if raw is None else pickle.loads(raw), configuration=document["configuration"], locked=True
         )
+        state = None
         try:
             yield locked
+            state = None if locked.state is None else pickle.dumps(locked.state)
         except BaseException:
             locked.reset()
-            if not self._give_back(uid, token, None):
-                _log.warning("the algorithm's lock was lost before it could be released, experiment=%r", uid)
             raise
-        state = None if locked.state is None else pickle.dumps(locked.state)
-        if not self._give_back(uid, token, None if state == raw else state):
-            raise FailedUpdate(f"the algorithm's lock was lost, its state was not saved: experiment={uid!r}")
+        finally:
+            if not self._give_back(uid, token, None if state == raw else state):
+                _log.warning("the algorithm's lock was lost, and no state was saved, experiment=%r", uid)
 
     @told
     def _take(self, uid: Any) -> tuple[str, dict[str, Any]] | None:
