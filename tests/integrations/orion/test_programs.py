@@ -13,6 +13,7 @@ import pytest
 from orion.client import build_experiment
 
 import trialstore as ts
+from benchmarks.orion import main
 
 SCRIPT = """#!{python}
 import argparse, json, os
@@ -164,3 +165,8 @@ def test_many_processes_lose_nothing_and_double_nothing(url: str) -> None:
         taken = [trial for some in pool.starmap(reserve, [(url, uid)] * processes) for trial in some]
     assert len(taken) == len(set(taken)) == 160
     assert len(storage.fetch_trials(uid=uid, where={"status": "completed"})) == 160
+
+
+def test_the_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quick"]) == 0
+    assert "times as quick as PickledDB" in capsys.readouterr().out
