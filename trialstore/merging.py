@@ -40,7 +40,20 @@ CHUNK_ROWS = 1 << 17
 _ROW_TABLES = tuple(table for table in TABLES if table not in ("trials", "artifacts"))
 _MEMBERS = (
     *("name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"),
-    *("exception", "traceback", "worker", "attempt", "info", "sem", "n", "profiles", "extras", "storage", "runner"),
+    *(
+        "exception",
+        "traceback",
+        "worker",
+        "attempt",
+        "info",
+        "sem",
+        "n",
+        "profiles",
+        "extras",
+        "storage",
+        "runner",
+        "attempts",
+    ),
 )
 
 

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 import trialstore as ts
 from trialstore.algorithms import INLINE_BYTES, lock_of
 from trialstore.cli.app import app
-from trialstore.merging import LOADING, merge
+from trialstore.merging import _MEMBERS, LOADING, merge
 from trialstore.model.errors import DuplicateExperimentError, ExperimentNotFoundError, ReadOnlyError, UsageError
+from trialstore.model.record import RECORD_FIELDS
 
 TABLES = ("trials", "metrics", "telemetry", "status", "artifacts")
 
@@ -94,10 +95,16 @@ def test_everything_is_copied(source: ts.Store, target: ts.Store) -> None:
     info = lock_of(new._ledger).info()
     assert info is not None
     assert (info.state, info.locked) == (b"s" * 2 * INLINE_BYTES, False)
+    assert [attempt["status"] for attempt in new.trial(4).attempts] == ["SUSPENDED"]
     second = target.experiment("tune", 2)
     assert second.refers["parent_id"] == new.id != old.id
     assert target.verify().ok
     assert source.verify().ok
+
+
+def test_every_member_of_a_trial_is_copied() -> None:
+    said_otherwise = {"number", "id", "params", "status", "submitted_at", "seq", "session"}
+    assert set(_MEMBERS) | said_otherwise == RECORD_FIELDS
 
 
 def test_a_copy_goes_on(source: ts.Store, target: ts.Store) -> None:

@@ -475,7 +475,20 @@ class ExperimentState(Machine):
 
 _GIVEN = frozenset(
     {"name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"}
-    | {"exception", "traceback", "worker", "attempt", "info", "sem", "n", "profiles", "extras", "storage", "runner"}
+    | {
+        "exception",
+        "traceback",
+        "worker",
+        "attempt",
+        "info",
+        "sem",
+        "n",
+        "profiles",
+        "extras",
+        "storage",
+        "runner",
+        "attempts",
+    }
 )
 _CLAIMABLE = tuple(status for status in Status if status.is_claimable)
 _RESULT = frozenset({"metrics", "summary", "exception", "traceback", "sem", "n", "profiles", "extras", "storage"})

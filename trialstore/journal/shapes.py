@@ -257,7 +257,9 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
     "drop_experiment": {"id": _COUNT},
     "intern": {"hashes": _list(_TEXT), "params": _list(_OBJECT)},
     "register": {
-        "trials": _list(_fields(**{**_TRIAL, "params": _OBJECT, "reports": _may(_REPORTS)})),
+        "trials": _list(
+            _fields(**{**_TRIAL, "params": _OBJECT, "reports": _may(_REPORTS), "attempts": _may(_list(_ENDED))})
+        ),
         "claimed": _may(_BOOL),
         "worker": _may(_TEXT_OR_NULL),
     },
