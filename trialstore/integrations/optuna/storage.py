@@ -373,14 +373,14 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
         return [copied(trial) for trial in trials] if deepcopy else trials
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """See `BaseStorage`."""
+        """See `BaseStorage`. Not a copy: Optuna makes one where its user may change it."""
         study = self._study(study_id)
         best = study.best()
         if best is None:
             raise ValueError("No trials are completed yet.")
         if len(study.directions) > 1:
             raise RuntimeError("Best trial can be obtained only for single-objective optimization.")
-        return copied(best)
+        return best
 
     # Heartbeats
 
