@@ -12,7 +12,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import artifact, contention, crowd, footprint, life_cycle, optuna_storage, reading, reports, telemetry
+from benchmarks import (
+    artifact,
+    contention,
+    crowd,
+    footprint,
+    life_cycle,
+    mlos,
+    optuna_storage,
+    reading,
+    reports,
+    telemetry,
+)
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.disk import disk, flush_ms
 from benchmarks.figure import Figure
@@ -36,7 +47,11 @@ FIGURES: dict[str, Callable[[Bench], list[Figure]]] = {
     "optuna-crowd": optuna_storage.optuna_crowd,
     "optuna-read": optuna_storage.optuna_read,
     "optuna-bytes": optuna_storage.optuna_bytes,
+    "mlos": mlos.mlos,
 }
+
+APART = frozenset({"mlos"})
+"""Figures beside a tool that cannot be installed with the others: measured where it is, when they are asked for."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     figures: list[Figure] = []
     flushes = flush_ms(bench)
     try:
-        for name in chosen.only or FIGURES:
+        for name in chosen.only or [name for name in FIGURES if name not in APART]:
             with console.status(f"measuring {name}"):
                 figures += FIGURES[name](bench)
                 flushes += flush_ms(bench)

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
-ELSEWHERE = {"ax", "mlos_databases", "optuna", "orion"}  # tests/integrations run them, where the tools are
+ELSEWHERE = {
+    "ax",
+    "mlos_bench",
+    "mlos_databases",
+    "optuna",
+    "orion",
+}  # tests/integrations run them, where the tools are
 PAGES = [page for page in sorted(GUIDE.glob("*.md")) if page.stem not in ELSEWHERE]
 _BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (\w+)\.py\n")
