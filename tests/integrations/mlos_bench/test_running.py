@@ -96,7 +96,14 @@ def test_without_the_wrapper_mlos_bench_refuses_the_class_unless_it_does_not_val
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"urls": "x"}, {"url": ""}, {"url": 7}, {"url": "memory://ill", "durability": "none"}, {"database": "x"}],
+    [
+        {},
+        {"url": "memory://ill", "urls": "x"},
+        {"url": ""},
+        {"url": 7},
+        {"url": "memory://ill", "durability": "none"},
+        {"database": "x"},
+    ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import pytz
 from mlos_bench.environments.status import Status
+from mlos_bench.storage.base_storage import Storage
+from mlos_bench.storage.base_trial_data import TrialData
 
 from tests.integrations.mlos_bench.experiments import START, opened, run, suggestions, tunable_groups
 from trialstore.integrations.mlos_bench import TrialStoreStorage
@@ -354,3 +356,25 @@ def test_a_store_that_is_read_refuses_to_write(storage: Any, experiment: Any, tu
     assert len(reading.experiments["Test-001"].trials) == 1
     with pytest.raises(ReadOnlyError), opened(reading, tunables) as entered:
         entered.new_trial(tunables)
+
+
+def test_what_only_the_main_branch_takes_is_passed(
+    storage: Any, tunables: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its base classes take the runner and the status; those of the released version do not."""
+    told = []
+
+    def wider(plain: Any) -> Any:
+        def init(self: Any, *, trial_runner_id: int | None = None, **rest: Any) -> None:
+            told.append(trial_runner_id)
+            plain(self, **rest)
+
+        return init
+
+    for base in (Storage.Trial, TrialData):
+        monkeypatch.setattr(base, "__init__", wider(base.__init__))
+    with opened(storage, tunables) as experiment:
+        experiment.new_trial(tunables).set_trial_runner(7)
+        assert experiment.get_trial_by_id(1).trial_runner_id == 7
+    assert storage.experiments["Test-001"].trials[1].trial_runner_id == 7
+    assert told == [None, 7, 7]
