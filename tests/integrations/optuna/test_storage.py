@@ -193,10 +193,12 @@ def test_any_durable_call_takes_along_what_was_set_of_other_trials(storage: Tria
     number = storage.create_new_trial(study_id)
     storage.set_trial_user_attr(number, "k", 1)
     storage.create_new_trial(study_id)
-    assert again(storage).get_trial(number).user_attrs == {"k": 1}
+    for reader in (storage, again(storage)):
+        assert reader.get_trial(number).user_attrs == {"k": 1}
     storage.set_trial_user_attr(number, "k", 2)
     storage.set_study_user_attr(study_id, "s", 1)
-    assert again(storage).get_trial(number).user_attrs == {"k": 2}
+    for reader in (storage, again(storage)):
+        assert reader.get_trial(number).user_attrs == {"k": 2}
 
 
 def test_strict_waits_for_each(place: str) -> None:
@@ -344,9 +346,7 @@ def work(storage: TrialStoreStorage, count: int) -> None:
 
 @pytest.mark.parametrize("context", [SPAWN, FORK], ids=["spawn", "fork"])
 def test_many_processes_lose_nothing(storage: TrialStoreStorage, context: Any) -> None:
-    if context is FORK:
-        storage.create_new_trial(storage.create_new_study(MINIMIZE, "parent"))
-        storage.set_trial_user_attr(trial_id(1, 0), "k", 1)  # is the parent's to commit
+    storage.get_all_studies()
     workers = [context.Process(target=work, args=(storage, 15)) for _ in range(4)]
     for worker in workers:
         worker.start()
@@ -360,6 +360,23 @@ def test_many_processes_lose_nothing(storage: TrialStoreStorage, context: Any) -
         assert trial.user_attrs == {"number": trial.number}
         assert trial.intermediate_values == {trial.number: trial.params["x"]}
         assert trial.value == trial.params["x"] * trial.params["x"]
+
+
+def look(storage: TrialStoreStorage) -> None:
+    assert len(storage.get_all_trials(1)) == 1
+
+
+def test_what_a_parent_set_is_not_a_forked_childs_to_commit(place: str) -> None:
+    storage = TrialStoreStorage(place, linger_s=3600)
+    number = storage.create_new_trial(storage.create_new_study(MINIMIZE, "parent"))
+    storage.set_trial_user_attr(number, "k", 1)
+    child = FORK.Process(target=look, args=(storage,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert again(storage).get_trial(number).user_attrs == {}
+    storage.close()
+    assert again(storage).get_trial(number).user_attrs == {"k": 1}
 
 
 def tell(storage: TrialStoreStorage, told: Any) -> None:
