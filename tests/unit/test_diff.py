@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import trialstore as ts
 from tests.support.small import small_store
 from trialstore.cli.app import app
-from trialstore.model.errors import ExperimentNotFoundError, UsageError
+from trialstore.model.errors import DamagedError, ExperimentNotFoundError, UsageError
 from trialstore.query.snapshot import Snapshot
 
 NAN = float("nan")
@@ -203,3 +203,19 @@ def test_the_past_in_a_shell(root: Path) -> None:
         assert "too long ago" in run("diff", root, "9999999d", code=2).output
         store["tune"].trial(6).annotate(x="\x1b[31mred[bold]")
         assert "\x1b[31m" not in run("diff", root, cited).output
+
+
+def test_a_damaged_file_is_told_as_such(root: Path) -> None:
+    with ts.open(root, maintenance=False) as store:
+        experiment = store.create_experiment("tune", metrics=[ts.Metric("loss")])
+        experiment.register_trial({"lr": 1}, reserve=True).success(loss=1)
+        before = store.snapshot()
+        experiment.flush()
+        experiment.trial(0).annotate(tag=1)
+        experiment.register_trial({"lr": 2}, reserve=True).success(loss=2)
+        experiment.flush()
+        diff = before.diff(store.snapshot())
+        for path in root.glob("trials/*/*.parquet"):
+            path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(DamagedError):
+            str(diff)

@@ -231,7 +231,8 @@ def test_a_damaged_file_is_told_as_one(tmp_path: Path) -> None:
         history = ts.History.of(exp)
         for file in tmp_path.glob("trials/*/*.parquet"):
             file.write_bytes(b"PAR1 nothing")
-        for look in (history.best, lambda: len(history), lambda: list(history), lambda: history.sortby("loss")[0]):
+        looks = (history.best, lambda: len(history), lambda: list(history), lambda: history.sortby("loss")[0])
+        for look in (*looks, lambda: history.incumbents("loss")):
             with pytest.raises(ts.errors.DamagedError):
                 look()
 

@@ -43,6 +43,8 @@ def diff(
 
 
 def _facts(found: SnapshotDiff) -> dict[str, object]:
+    from trialstore.query.collect import collected
+
     tables = ("experiments", "trials", "fields", "rows")
     facts: dict[str, object] = {"before": found.before.id, "after": found.after.id}
-    return facts | {table: getattr(found, table).collect().to_dicts() for table in tables}
+    return facts | {table: collected(getattr(found, table)).to_dicts() for table in tables}

@@ -90,7 +90,7 @@ def _peeled(points: pl.DataFrame, losses: Sequence[str]) -> pl.DataFrame:
 def incumbent_rows(rows: pl.LazyFrame, metric: Metric, others: Sequence[Metric], order: list[int]) -> pl.DataFrame:
     """For each row in this order its position (``row``) and that of the best row up to it (``incumbent``, or null)."""
     value = pl.col(VALUE)
-    values = with_value(rows, metric, others).select(pl.when(countable()).then(value).alias(VALUE)).collect()[VALUE]
+    values = collected(with_value(rows, metric, others).select(pl.when(countable()).then(value).alias(VALUE)))[VALUE]
     ordered = pl.DataFrame({"row": pl.Series(order, dtype=pl.UInt32)}).with_columns(values.gather(order).alias(VALUE))
     best = (value.cum_min() if metric.minimize else value.cum_max()).forward_fill()
     before = best.shift(1)

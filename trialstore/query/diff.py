@@ -15,6 +15,7 @@ from trialstore.model.codec import pack
 from trialstore.model.errors import UsageError
 from trialstore.model.ranges import in_ranges
 from trialstore.model.record import TrialRecord
+from trialstore.query.collect import collected
 from trialstore.query.frames import frame
 from trialstore.render.rendered import Rendered
 from trialstore.tables.parts import read_records
@@ -141,7 +142,7 @@ class SnapshotDiff(Rendered):
             trials = self._trials(old, new)
             if trials is None:
                 continue
-            found = trials.collect()
+            found = collected(trials)
             if found.height:
                 one = new or old
                 assert one is not None
@@ -153,7 +154,7 @@ class SnapshotDiff(Rendered):
             told = {n: [dict(zip(names, change, strict=True)) for change in fields[n]] for n in fields}
             shown += [{**row, "fields": told.get(row["trial"], ())} for row in wanted]
         title = f"{_named(self.before)} → {_named(self.after)}"
-        return diff_page(title, self.experiments.collect().to_dicts(), counts, shown, self.rows.collect().to_dicts())
+        return diff_page(title, collected(self.experiments).to_dicts(), counts, shown, collected(self.rows).to_dicts())
 
     def _pairs(self) -> Iterator[tuple[ExperimentSnapshot | None, ExperimentSnapshot | None]]:
         """Each experiment as it was before and after, by number."""
@@ -226,7 +227,7 @@ class _ChangedFields:
             trials = diff._trials(old, new)
             if trials is None or old is None or new is None:
                 continue
-            changed = trials.filter(pl.col("change") == "changed").collect()["trial"].to_list()
+            changed = collected(trials.filter(pl.col("change") == "changed"))["trial"].to_list()
             for start in range(0, len(changed), _AT_ONCE):
                 numbers = changed[start : start + _AT_ONCE]
                 rows = [
