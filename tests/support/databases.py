@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,9 @@ def started_postgresql() -> Iterator[str]:
         _run(folder, initdb, "-D", str(data), "-U", "mlos", "--auth=trust", "-E", "UTF8", "--no-sync", "--locale=C")
         # The server's zone is not UTC, as on many machines.
         settings = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "timezone=America/Chicago")
-        with _serving(folder, postgres, "-D", str(data), "-k", str(folder), *settings):
+        state = data / "postmaster.pid"
+        command = (postgres, "-D", str(data), "-k", str(folder), *settings)
+        with _serving(folder, lambda: state.exists() and "ready" in state.read_text().split(), *command):
             yield f"postgresql+psycopg://mlos@/{{name}}?host={folder}"
 
 
@@ -47,7 +49,7 @@ def started_mariadb() -> Iterator[str]:
         _run(folder, install, *run, "--auth-root-authentication-method=normal", "--skip-test-db")
         options = [f"--socket={socket}", "--skip-networking", "--character-set-server=latin1"]
         options += ["--innodb-flush-log-at-trx-commit=0", f"--pid-file={folder / 'pid'}"]
-        with _serving(folder, server, *run, *options):
+        with _serving(folder, socket.is_socket, server, *run, *options):
             yield f"mysql+pymysql://root@localhost/{{name}}?unix_socket={socket}"
 
 
@@ -90,7 +92,7 @@ def _run(folder: Path, *command: str) -> None:
 
 
 @contextmanager
-def _serving(folder: Path, *command: str) -> Iterator[None]:
+def _serving(folder: Path, is_ready: Callable[[], bool], *command: str) -> Iterator[None]:
     log = folder.with_name(folder.name + ".log")
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -98,7 +100,7 @@ def _serving(folder: Path, *command: str) -> Iterator[None]:
         )
     try:
         give_up_at = time.monotonic() + _START_S
-        while not any(path.is_socket() for path in folder.iterdir()):
+        while not is_ready():
             if process.poll() is not None or time.monotonic() > give_up_at:
                 raise RuntimeError(f"{command[0]} did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
