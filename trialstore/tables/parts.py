@@ -119,6 +119,20 @@ def read_part(blobs: Blobs, experiment_key: str, part: Part) -> pa.Table:
         return read_checked(data, part.table)
 
 
+def read_columns(blobs: Blobs, experiment_key: str, part: Part, names: Sequence[str]) -> pa.Table:
+    """Some columns of a part, for all of its rows.
+
+    Raises:
+        DamagedError: the file cannot be read.
+    """
+    key = part.blob_key(experiment_key)
+    with blobs.open(key) as source:
+        try:
+            return pq.read_table(source, columns=list(names))
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError("part cannot be read", blob=key, reason=str(error)) from None
+
+
 def read_records(
     blobs: Blobs, experiment_key: str, part: Part, numbers: Sequence[int] | None = None
 ) -> list[TrialRecord]:

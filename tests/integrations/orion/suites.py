@@ -39,6 +39,7 @@ SUITES = [
 REFERENCE = "asks whether the storage is of the reference's class"
 PROMPT = "unittests/core/io/interactive_commands/test_branching_prompt.py::TestCommands::"
 BUILDER = "unittests/core/io/test_experiment_builder.py::"
+BROWSER = "needs a browser, to write images or to show pages"
 PEER = "fails with Oríon's own database as well, with current NumPy, Python or pytest"
 
 EXCLUDED = {
@@ -67,6 +68,8 @@ EXCLUDED = {
     "unittests/core/io/test_resolve_config.py::test_infer_version_on_invalid_head": PEER,
     "unittests/core/evc/test_conflicts.py": PEER + ": it does not load",
     "unittests/core/evc/test_resolutions.py": PEER + ": it does not load",
+    "functional/commands/test_plot_commands.py": BROWSER,
+    "functional/serving/test_frontend.py": BROWSER,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,9 @@ from trialstore.integrations.orion.values import to_time
 from trialstore.journal.changes import Changes
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft
+from trialstore.model.codec import decode
 from trialstore.model.errors import BlobNotFoundError
+from trialstore.model.part import Part
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import now_text
@@ -74,8 +76,7 @@ class Trials:
                 index.clear()
             for part in state.manifest.parts.values():
                 if part.table == "trials":
-                    for record in self._records_of(part.id, state).values():
-                        self._enter(record)
+                    self._enter_part(part, state.manifest.superseded.get(part.id, ()))
             numbers = set(state.trials)
         for number in numbers:
             live = state.trials.get(number)
@@ -103,13 +104,26 @@ class Trials:
         gone = state.manifest.superseded.get(part_id, ())
         return {n: r for n, r in records.items() if n not in gone} if gone else records
 
+    def _enter_part(self, part: Part, gone: Container[int]) -> None:
+        """Enter the trials of a part, of which nothing but the index's columns is read."""
+        from trialstore.tables.parts import read_columns
+
+        rows = read_columns(self._ledger.blobs, self._key, part, ("trial", "id", "status", "extras"))
+        columns = (rows.column(name).to_pylist() for name in ("trial", "id", "status", "extras"))
+        for number, identifier, status, extras in zip(*columns, strict=True):
+            if number not in gone:
+                own = decode(extras) if extras is not None and f'"{_OWN_ID}"' in extras else None
+                self._note(number, identifier, Status(status), own)
+
     def _enter(self, record: TrialRecord) -> None:
-        number, status = record.number, record.status
+        self._note(record.number, record.id, record.status, record.extras)
+
+    def _note(self, number: int, identifier: str, status: Status, extras: Any) -> None:
         before = self._status.get(number)
         if before is not status:
             if before is None:
-                self._ids[record.id] = number
-                own = (record.extras or {}).get(_OWN_ID)
+                self._ids[identifier] = number
+                own = None if extras is None else extras.get(_OWN_ID)
                 if own is not None:
                     self._own_ids[own if isinstance(own, str | int) else str(own)] = number
             else:
