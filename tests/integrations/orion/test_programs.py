@@ -30,7 +30,8 @@ def run(tmp_path: Path, url: str) -> Any:
     """Runs `orion` with arguments, on a store that the environment names; gives what it printed."""
     (tmp_path / "box.py").write_text(SCRIPT.replace("{python}", sys.executable))
     (tmp_path / "box.py").chmod(0o755)
-    environment = {**os.environ, "ORION_STORAGE_TYPE": "trialstore", "ORION_DB_ADDRESS": url, "HOME": str(tmp_path)}
+    environment = {**os.environ, "ORION_STORAGE_TYPE": "trialstore", "ORION_DB_ADDRESS": url}
+    environment |= {"ORION_DB_TYPE": "trialstoredb", "HOME": str(tmp_path)}  # what `orion db test` looks at
     program = [sys.executable, "-W", "ignore", "-c", "import sys; from orion.core.cli import main; sys.exit(main())"]
 
     def start(*arguments: str) -> subprocess.Popen[str]:
