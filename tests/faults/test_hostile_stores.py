@@ -87,7 +87,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with experiment.acquire_algorithm_lock() as algorithm:
                 algorithm.state = b"s" * size
         experiment.delete_trials(experiment.register_trial({"lr": 0.75}))
-        store.build_experiment("tune", space={**experiment.space, "n": ts.Integer(1, 9, default=3)})
+        store.create_experiment("wide", space={"lr": ts.Real(0, 1)}).register_trial({"lr": 0.5})
+        store.build_experiment("wide", space={"lr": ts.Real(0, 1), "n": ts.Integer(1, 9, default=3)})
         store.set_document("x", 1)
         store.intern({"a": 1})
         store.create_experiment("gone")
