@@ -280,6 +280,9 @@ BREAKS: dict[str, Callable[[], Any]] = {
 }
 
 
+FIRST_SEED: dict[str, int] = {"heartbeats_stop": 700, "lost_answers_count_as_failures": 300}
+"""Where to begin with what few seeds show, so that one is not far."""
+
 FOUND_BY: dict[str, tuple[str, ...]] = {
     "counters_are_not_checked": ("fold", "check_calls"),
     "attempts_are_not_checked": ("check_calls",),

@@ -52,7 +52,7 @@ class TrialStore(Legacy):  # type: ignore[misc]
         >>> import tempfile
         >>> from orion.storage.base import setup_storage
         >>> storage = setup_storage({"type": "trialstore", "url": tempfile.mkdtemp()})
-        >>> storage.create_experiment(document := {"name": "tune", "version": 1})
+        >>> uid = storage.create_experiment(document := {"name": "tune", "version": 1})
         >>> storage.fetch_experiments({"name": "tune"}) == [document]
         True
 
