@@ -99,7 +99,12 @@ def sources() -> Path:
             top = f"optuna-{version}/"
             wanted = [m for m in packed.getmembers() if m.name.startswith((f"{top}tests/", f"{top}pyproject.toml"))]
             packed.extractall(temporary, wanted, filter="data")
-            (Path(temporary) / top).rename(unpacked)  # without the package beside it: the installed one is tested
+            try:
+                # without the package beside it: the installed one is tested
+                (Path(temporary) / top).rename(unpacked)
+            except OSError:
+                if not unpacked.exists():  # else another process was first
+                    raise
     return unpacked
 
 
