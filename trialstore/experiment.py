@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trialstore.amendments import check_limit, update_entry
 from trialstore.changing import Changing
 from trialstore.family import Node, refers_of
-from trialstore.fetching import Fetched
 from trialstore.imports import import_trials
 from trialstore.journal.journal import Draft
 from trialstore.model.codec import pack_dict, unpack
@@ -22,6 +21,7 @@ from trialstore.registering import arriving, register, told_apart, trial_bodies,
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
 from trialstore.report import Report
+from trialstore.reserving import Reserving
 from trialstore.runner.runs import Runs
 from trialstore.session import Session
 from trialstore.trial import Trial
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment"]
 
 
-class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
+class Experiment(Maintained, Rendered, Reserving, Changing, Runs):
     """A named set of trials with one parameter space and one list of metrics.
 
     `Store.create_experiment` and `Store.experiment` give one. It may be used from many threads, and pickled.
@@ -287,29 +287,6 @@ class Experiment(Maintained, Rendered, Fetched, Changing, Runs):
         """
         describe = partial(trial_body, self.space)
         return import_trials(self._ledger, self.declared_metrics, describe, rows, progress)
-
-    def reserve_trial(self, score_handle: Callable[[Trial], float] | None = None) -> Trial | None:
-        """Claim the next pending trial for this session.
-
-        No two sessions ever hold the same attempt of a trial, on any backend, under any number of workers. Trials
-        are handed out by number; a trial that was interrupted, suspended, or lost by its worker counts as pending.
-
-        Args:
-            score_handle: Given each pending trial; the one with the highest score is claimed, of equal ones the first.
-
-        Returns:
-            The claimed trial, running, or None when nothing is pending.
-
-        Raises:
-            StoreUnavailableError: the backend did not answer in time; nothing was claimed.
-            OutcomeUnknownError: an answer was lost; a trial may be this session's, and others get it when the session
-                ends and its lease runs out.
-
-        Cost: one conditional put; on a lost race one read more for each commit that won.
-
-        Source: Oríon, `Experiment.reserve_trial`.
-        """
-        return self._claims.reserve() if score_handle is None else self._claims.reserve_best(score_handle)
 
     # Documents and maintenance
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trialstore.claiming import Claims
 from trialstore.family import Relative, key_of, relatives, seen_through
 from trialstore.ledger import Ledger
-from trialstore.model.errors import DuplicateTrialError, TrialNotFoundError, UsageError
+from trialstore.model.errors import TrialNotFoundError, UsageError
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
 from trialstore.model.space import Fidelity
@@ -16,7 +16,6 @@ from trialstore.model.status import Status
 from trialstore.model.typed_trial import TypedTrial
 from trialstore.reading import Readable
 from trialstore.recalling import records_of
-from trialstore.registering import register, trial_body
 from trialstore.trial import Trial
 
 if TYPE_CHECKING:
@@ -119,26 +118,6 @@ class Fetched(Readable):
         Source: Oríon, `Experiment.retrieve_result`.
         """
         return trial.refresh()
-
-    def duplicate_pending_trials(self) -> list[Trial]:
-        """Register here what is pending in parents and children, as the adapters show it; returns the new trials.
-
-        Trials are executed in the experiment that they are registered in, so that all of them ran under the same code.
-        The others keep their own copies, and neither sees the other's. Parameters that are here already are left
-        out. The attribute ``duplicate_of`` of a new trial names the experiment's id and the trial's number.
-
-        Source: Oríon, `Experiment.duplicate_pending_trials`.
-        """
-        self._ledger.require_writable()
-        made: list[Trial] = []
-        for trial in self._kin(lambda ledger: records_of(ledger, _PENDING)):
-            source = {"duplicate_of": [trial._held.ledger.entry.id, trial.number]}
-            body = trial_body(self.space, trial.params, trial.fidelity, attributes=source)
-            try:
-                made += register(self._ledger, self.declared_metrics, [body])
-            except DuplicateTrialError:
-                continue  # another worker was first
-        return made
 
     # As frames
 

@@ -140,26 +140,38 @@ def trial_bodies(
 
 
 def register(
-    ledger: Ledger, metrics: Sequence[Metric], bodies: list[dict[str, Any]], *, reserve: bool = False
+    ledger: Ledger,
+    metrics: Sequence[Metric],
+    bodies: list[dict[str, Any]],
+    *,
+    reserve: bool = False,
+    first: int | None = None,
 ) -> Registered:
-    """Commit trials, all of them or none; with `reserve`, claimed by this session in the same commit."""
+    """Commit trials, all of them or none; with `reserve`, claimed by this session in the same commit.
+
+    Raises:
+        DuplicateTrialError: the experiment allows no repeats, and one of them is one; none was registered.
+        StaleRevisionError: the number of the first of them would not be `first`: others came since the caller looked.
+    """
     fields: dict[str, Any] = {"trials": bodies}
+    if first is not None:
+        fields["first"] = first
     if reserve:
         ledger.require_writable()
         ledger.session.lease(ledger.key)
         fields |= {"claimed": True, "worker": ledger.session.worker}
-    first: int = ledger.execute_one(Draft("register", fields))
+    number: int = ledger.execute_one(Draft("register", fields))
     with ledger.journal.view(refresh=False) as state:
-        record = state.trials.get(first)
+        record = state.trials.get(number)
         known = None if record is None else record.decoded()
     if reserve and (known is None or known.attempt != 1 or not known.status.is_active):
         raise LostTrialError(
             "trial was registered, and lost before this process could go on",
             hint="its lease ran out: reserve_trial gives it or another one",
             experiment=ledger.entry.name,
-            trial=first,
+            trial=number,
         )
-    return Registered(ledger, metrics, first, bodies, known, owned=reserve)
+    return Registered(ledger, metrics, number, bodies, known, owned=reserve)
 
 
 class Registered(Sequence[Trial]):

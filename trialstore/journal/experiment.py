@@ -84,8 +84,10 @@ class ExperimentState(Machine):
     # Registering
 
     def _register(self, command: Command) -> Outcome:
-        """Add trials: all of them, or none when one is a forbidden repeat."""
+        """Add trials: all of them, or none when one is a forbidden repeat, or the first gets not the number it must."""
         at, bodies = command["at"], command["trials"]
+        if command.get("first", self.next_number) != self.next_number:
+            return refused("stale revision", expected=command["first"], next_number=self.next_number)
         if not self.repeats:
             twice = self._learn([repeat_key(body) for body in bodies])
             if twice:

@@ -262,6 +262,7 @@ _BODIES: dict[str, dict[str, CoreSchema | Field]] = {
         ),
         "claimed": _may(_BOOL),
         "worker": _may(_TEXT_OR_NULL),
+        "first": _may(_COUNT),
     },
     "allocate": {"count": _COUNT},
     "import": {
