@@ -68,6 +68,7 @@ EXCLUDED = {
     "unittests/core/io/test_resolve_config.py::test_infer_version_on_invalid_head": PEER,
     "unittests/core/evc/test_conflicts.py": PEER + ": it does not load",
     "unittests/core/evc/test_resolutions.py": PEER + ": it does not load",
+    "functional/serving/test_root.py::test_runtime_summary": REFERENCE,
     "functional/commands/test_plot_commands.py": BROWSER,
     "functional/serving/test_frontend.py": BROWSER,
 }

@@ -216,3 +216,86 @@ def test_a_host_from_the_configuration_is_the_url(url: str) -> None:
     document = {"name": "tune", "version": 1}
     legacy.create_experiment(document)
     assert storage.fetch_experiments({}) == [document]
+
+
+SPACE = {
+    "lr": "loguniform(1e-05, 1, precision=3)",
+    "depth": "uniform(1, 4, discrete=True, default_value=2)",
+    "wide": "loguniform(1, 100, discrete=True)",
+    "half": "uniform(-1.5, 3.5, discrete=True)",
+    "act": "choices(['relu', (1, 2), None])",
+    "weighted": "choices({'a': 0.30, 'b': 0.70})",
+    "epochs": "fidelity(1, 16, base=4)",
+}
+TYPED = {
+    "lr": ts.Real(1e-5, 1, log=True, precision=3),
+    "depth": ts.Integer(1, 4, default=2),
+    "wide": ts.Integer(1, 100, log=True),
+    "half": ts.Integer(-2, 4),
+    "act": ts.Categorical(["relu", (1, 2), None]),
+    "weighted": ts.Categorical(["a", "b"]),
+    "epochs": ts.Fidelity(1, 16, base=4),
+}
+
+
+def test_a_space_is_a_typed_space(storage: Any) -> None:
+    from orion.core.io.space_builder import SpaceBuilder
+
+    space = SpaceBuilder().build(SPACE)
+    document = {"name": "typed", "version": 1, "space": space.configuration}
+    storage.create_experiment(document)
+    assert dict(storage.store.experiment("typed").space) == TYPED
+    for seed in range(20):
+        trial = space.sample(1, seed=seed)[0]
+        assert all(
+            storage.store.experiment("typed").space[name].check(v)[1] is None for name, v in trial.params.items()
+        )
+    storage.update_experiment(uid=document["_id"], space={"lr": "uniform(0, 1)"})
+    assert dict(storage.store.experiment("typed").space) == {"lr": ts.Real(0, 1, precision=4)}
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        "normal(0, 1)",
+        "uniform(0, 1, shape=3)",
+        "choices([1, ..., 9])",
+        "uniform(0, __import__('os'))",
+        "moo",
+        "",
+        3,
+        None,
+    ],
+)
+def test_a_space_that_the_store_has_no_form_for_is_open(storage: Any, prior: Any) -> None:
+    storage.create_experiment({"name": "open", "version": 1, "space": {"x": "uniform(0, 1)", "y": prior}})
+    assert dict(storage.store.experiment("open").space) == {}
+
+
+def test_the_objective_becomes_the_metric(storage: Any, experiment: Any) -> None:
+    other = setup_storage({"type": "trialstore", "url": storage.store.url})
+    assert storage.store.experiment("tune").declared_metrics == ()
+    for value, reporter in ((0.5, storage), (0.25, other)):
+        storage.register_trial(make_trial(experiment._id, value, kind="real"))
+        trial = reporter.reserve_trial(experiment)
+        trial.results = [
+            Trial.Result(name="seconds", type="statistic", value=1),
+            Trial.Result(name="loss", type="objective", value=value),
+        ]
+        reporter.push_trial_results(trial)
+        reporter.set_trial_status(trial, "completed")
+    native = other.store.experiment("tune")
+    assert native.declared_metrics == (ts.Metric("loss"),)
+    best = native.best()
+    assert best is not None
+    assert best.metrics["loss"] == 0.25
+    assert native.stats.best_evaluation == 0.25
+
+
+def test_a_trial_that_was_registered_natively_keeps_its_fidelity(storage: Any) -> None:
+    document = {"name": "typed", "version": 1, "space": {"lr": "uniform(0, 1)", "epochs": "fidelity(1, 16)"}}
+    storage.create_experiment(document)
+    storage.store.experiment("typed").register_trial({"lr": 0.5, "epochs": 4})
+    (trial,) = storage.fetch_trials(uid=document["_id"])
+    assert trial.params == {"lr": 0.5, "epochs": 4}
+    assert trial.to_dict()["params"][1] == {"name": "epochs", "type": "fidelity", "value": 4}

@@ -10,6 +10,7 @@ from orion.core.io.database import DuplicateKeyError
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.orion.queries import Query, changed
+from trialstore.integrations.orion.spaces import space_of
 from trialstore.integrations.orion.trials import Trials
 from trialstore.integrations.orion.values import from_stored, to_stored
 from trialstore.journal.catalog import ExperimentEntry
@@ -122,6 +123,7 @@ class Experiments:
                 str(name),
                 version=version,
                 metadata={"tool": _MEMBER, _MEMBER: {_DOCUMENT: to_stored(document)}},
+                space=space_of(document),
                 repeats=False,
                 **_limits(document),
             )
@@ -170,7 +172,11 @@ class Experiments:
         if entry is None:
             return False
         stored = pack({_DOCUMENT: to_stored(document)}, "experiment")
-        config = {"metadata": {**entry.config["metadata"], _MEMBER: stored}, **_limits(document)}
+        config = {
+            "metadata": {**entry.config["metadata"], _MEMBER: stored},
+            "space": space_of(document).to_json(),
+            **_limits(document),
+        }
         draft = Draft("update_experiment", {"id": number, "revision": revision, "config": config})
         return self._store._catalog.execute(draft)[-1].reason is None
 

@@ -18,7 +18,7 @@ from trialstore.model.identity import new_ulid
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 
-__all__ = ["changes_of", "document_of", "is_trial_id", "registration"]
+__all__ = ["changes_of", "document_of", "is_trial_id", "objective_of", "registration"]
 
 PREFIX = "orion."
 _WITHOUT, _ROWS, _TYPES = "orion:without", "orion:results", "orion:types"
@@ -125,8 +125,21 @@ def _metrics(results: list[dict[str, Any]]) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for item in sorted(results, key=lambda item: item["type"] != "objective"):
         if type(item["value"]) in (int, float, bool):
-            metrics.setdefault(str(item["name"] or item["type"] or "objective"), item["value"])
+            metrics.setdefault(_name_of(item), item["value"])
     return metrics
+
+
+def _name_of(result: Mapping[str, Any]) -> str:
+    return str(result["name"] or result["type"] or "objective")
+
+
+def objective_of(data: Mapping[str, Any]) -> str | None:
+    """Name of the metric that is the objective in fields of a trial; None where there is none that is a number."""
+    results = data.get("results")
+    if not _are_values(results, unique=False):
+        return None
+    found = (item for item in results or () if item["type"] == "objective" and type(item["value"]) in (int, float))
+    return next(map(_name_of, found), None)
 
 
 def _wrap(value: Any) -> Any:
@@ -186,9 +199,12 @@ def document_of(record: TrialRecord, experiment: Any, identifier: Any) -> dict[s
 def _params(record: TrialRecord, types: list[Any] | None) -> list[dict[str, Any]]:
     if types is None:
         types = [_type(value) for value in record.params.values()]
-    return [
+    params = [
         {"name": name, "type": kind, "value": from_stored(value)}
         for (name, value), kind in zip(record.params.items(), types, strict=True)
+    ]
+    return params + [
+        {"name": name, "type": "fidelity", "value": value} for name, value in (record.fidelity or {}).items()
     ]
 
 

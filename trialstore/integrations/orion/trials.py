@@ -12,13 +12,21 @@ from orion.core.io.database import DuplicateKeyError
 from trialstore.experiment import Experiment
 from trialstore.integrations.orion.queries import Query, changed
 from trialstore.integrations.orion.statuses import TO_ORION
-from trialstore.integrations.orion.trial_rows import changes_of, document_of, is_trial_id, registration
+from trialstore.integrations.orion.trial_rows import (
+    changes_of,
+    document_of,
+    is_trial_id,
+    objective_of,
+    registration,
+)
 from trialstore.integrations.orion.values import to_time
 from trialstore.journal.changes import Changes
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft
+from trialstore.ledger import catalog_of
 from trialstore.model.codec import decode
-from trialstore.model.errors import BlobNotFoundError
+from trialstore.model.errors import BlobNotFoundError, UsageError
+from trialstore.model.metric import Metric
 from trialstore.model.part import Part
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
@@ -252,6 +260,8 @@ class Trials:
                 self._ledger.refuse(outcome)
         for number, item in enumerate(documents, start=outcome.value):
             item.setdefault("_id", self._first_id + number)
+        for item in documents:
+            self._declare(item)
 
     def update(self, query: Query, data: Mapping[str, Any], *, first: bool = False) -> list[int]:
         """Set fields of the matching trials, or of the first of them; returns their numbers.
@@ -300,7 +310,30 @@ class Trials:
                 if any(draft.fields.get("status", Status.RUNNING).is_final for draft in drafts):
                     self._ledger.maintain(ended)
                 if not again or (first and done):
+                    self._declare(data)
                     return done
+
+    def _declare(self, data: Mapping[str, Any]) -> None:
+        """Make the first objective that comes in the experiment's metric, unless it has one."""
+        ledger = self._ledger
+        name = None if ledger.entry.config["metrics"] else objective_of(data)
+        try:
+            metric = None if name is None else Metric(name)
+        except UsageError:
+            return  # the name is none that a metric may have
+        if metric is None:
+            return
+        catalog = catalog_of(ledger.session)
+        while True:
+            with catalog.view() as state:
+                entry = state.experiments.get(ledger.entry.id)
+            if entry is None:
+                return  # it was deleted meanwhile
+            ledger.entry = entry
+            if entry.config["metrics"]:
+                return
+            changes = {"metrics": [metric.to_json()]}
+            catalog.execute(Draft("update_experiment", {"id": entry.id, "revision": entry.revision, "config": changes}))
 
     def _let_go(self, number: int, status: Status | None) -> None:
         if status is not None and number in self._held and not status.is_active:
