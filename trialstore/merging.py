@@ -18,7 +18,7 @@ from trialstore.journal.repeating import repeat_key
 from trialstore.ledger import Ledger
 from trialstore.model.errors import DuplicateExperimentError, ExperimentNotFoundError, UsageError
 from trialstore.model.part import TABLES
-from trialstore.model.record import TrialRecord
+from trialstore.model.record import GIVEN, TrialRecord
 from trialstore.model.status import Status
 from trialstore.recalling import records_of
 from trialstore.store import Store
@@ -38,23 +38,6 @@ LOADING = "trialstore.loading"
 
 CHUNK_ROWS = 1 << 17
 _ROW_TABLES = tuple(table for table in TABLES if table not in ("trials", "artifacts"))
-_MEMBERS = (
-    *("name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"),
-    *(
-        "exception",
-        "traceback",
-        "worker",
-        "attempt",
-        "info",
-        "sem",
-        "n",
-        "profiles",
-        "extras",
-        "storage",
-        "runner",
-        "attempts",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +204,7 @@ def _body(record: TrialRecord) -> dict[str, Any]:
     """What `register` says of a trial that has not ended."""
     packed = record.encoded()
     status = Status.INTERRUPTED if record.status.is_active else record.status
-    body = {name: getattr(packed, name) for name in _MEMBERS if getattr(packed, name) is not None}
+    body = {name: getattr(packed, name) for name in GIVEN if getattr(packed, name) is not None}
     return {**body, "id": packed.id, "params": packed.params, "submitted_at": packed.submitted_at, "status": status}
 
 

@@ -16,7 +16,7 @@ from trialstore.model.errors import DamagedError, InvalidNameError, UsageError
 from trialstore.model.identity import check_name, new_ulid
 from trialstore.model.times import now_text
 
-__all__ = ["Artifact", "blob_folder", "load", "put", "save"]
+__all__ = ["Artifact", "blob_folder", "compare", "load", "put", "save"]
 
 _WHOLE_BYTES = 8 << 20
 """Larger objects are streamed, so that a bucket is not sent what it has."""
@@ -148,7 +148,7 @@ def load(blobs: Blobs, artifact: Artifact, loader: str | None = None) -> Any:
             name=artifact.name,
         )
     data = blobs.read(artifact.path)
-    _compare(artifact, hashlib.sha256(data).hexdigest())
+    compare(artifact, hashlib.sha256(data).hexdigest())
     return parse(artifact.name, data, how)
 
 
@@ -169,12 +169,17 @@ def save(blobs: Blobs, artifact: Artifact, path: str | os.PathLike[str]) -> None
             for data in chunks(blobs, artifact.path):
                 digest.update(data)
                 file.write(data)
-            _compare(artifact, digest.hexdigest())
+            compare(artifact, digest.hexdigest())
     finally:
         digest.close()
 
 
-def _compare(artifact: Artifact, digest: str) -> None:
+def compare(artifact: Artifact, digest: str) -> None:
+    """Refuse bytes whose SHA-256 is not the artifact's.
+
+    Raises:
+        DamagedError: it is another one.
+    """
     if digest != artifact.sha256:
         raise DamagedError(
             "artifact does not hold what was stored",

@@ -15,7 +15,7 @@ from trialstore.journal.manifest import Manifest
 from trialstore.journal.removing import remove
 from trialstore.journal.repeating import repeat_key
 from trialstore.journal.shapes import EXPERIMENT_HEAD, RECORD
-from trialstore.model.record import RECORD_FIELDS, TrialRecord
+from trialstore.model.record import GIVEN, RECORD_FIELDS, TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import parse_time
 
@@ -475,23 +475,7 @@ class ExperimentState(Machine):
         heapify(self._scheduled)
 
 
-_GIVEN = frozenset(
-    {"name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"}
-    | {
-        "exception",
-        "traceback",
-        "worker",
-        "attempt",
-        "info",
-        "sem",
-        "n",
-        "profiles",
-        "extras",
-        "storage",
-        "runner",
-        "attempts",
-    }
-)
+_GIVEN = frozenset(GIVEN)
 _CLAIMABLE = tuple(status for status in Status if status.is_claimable)
 _RESULT = frozenset({"metrics", "summary", "exception", "traceback", "sem", "n", "profiles", "extras", "storage"})
 

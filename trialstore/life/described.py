@@ -9,13 +9,14 @@ from typing import Any
 from trialstore.life.known import Known
 from trialstore.life.typed_results import results_of
 from trialstore.model.damage import as_damage
+from trialstore.model.evaluated import Evaluated
 from trialstore.model.typed import Param, Result
 from trialstore.model.typed_trial import TypedTrial, checked_results, compute_trial_hash, kind_of
 
 __all__ = ["Described"]
 
 
-class Described(Known):
+class Described(Known, Evaluated):
     """Properties of `trialstore.trial.Trial` that follow from what it knows."""
 
     @property
@@ -58,34 +59,6 @@ class Described(Known):
     @results.setter
     def results(self, results: Iterable[Result | Mapping[str, Any]]) -> None:
         self._held.results = checked_results(results)
-
-    @property
-    def objective(self) -> Result | None:
-        """The objective, None before the trial was evaluated."""
-        return self._first("objective")
-
-    @property
-    def lie(self) -> Result | None:
-        """What stands in for the objective, None when nothing does."""
-        return self._first("lie")
-
-    @property
-    def gradient(self) -> Result | None:
-        """The gradient, None when there is none."""
-        return self._first("gradient")
-
-    @property
-    def constraints(self) -> list[Result]:
-        """Results of type ``constraint``."""
-        return [result for result in self.results if result.type == "constraint"]
-
-    @property
-    def statistics(self) -> list[Result]:
-        """Results of type ``statistic``."""
-        return [result for result in self.results if result.type == "statistic"]
-
-    def _first(self, kind: str) -> Result | None:
-        return next((result for result in self.results if result.type == kind), None)
 
     # Names
 

@@ -8,7 +8,7 @@ from typing import Any
 from trialstore.model.codec import pack, pack_dict, unpack, unpack_dict
 from trialstore.model.status import Status
 
-__all__ = ["RECORD_FIELDS", "TrialRecord"]
+__all__ = ["GIVEN", "RECORD_FIELDS", "TrialRecord"]
 
 
 @dataclass(slots=True)
@@ -136,3 +136,11 @@ class TrialRecord:
 _FIELDS = tuple(field.name for field in fields(TrialRecord))
 RECORD_FIELDS = frozenset(_FIELDS)
 _NULLABLE = frozenset({"fidelity", "summary", "attributes", "extras", "info"})
+
+
+GIVEN = (
+    *("name", "seed", "fidelity", "parent", "ready_at", "attributes", "metrics", "summary", "started_at", "ended_at"),
+    *("exception", "traceback", "worker", "attempt", "info", "sem", "n", "profiles", "extras", "storage", "runner"),
+    "attempts",
+)
+"""Members that a registration may give as they are, and that are left at their defaults when it does not."""

@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trialstore.model.errors import InvalidMetricsError, UsageError
+from trialstore.model.evaluated import Evaluated
 from trialstore.model.status import Status, validate_status
 from trialstore.model.typed import Param, Result, Value
 
 __all__ = ["TypedTrial", "checked_results", "compute_trial_hash", "format_params", "format_values", "kind_of"]
 
 
-class TypedTrial:
+class TypedTrial(Evaluated):
     """A trial that is in no experiment, or a copy of one that is: plain values that may be changed.
 
     `Trial.build` gives them, `Trial.typed` too; `Experiment.register_trial` takes them. Two are equal when their
@@ -99,34 +100,6 @@ class TypedTrial:
     @results.setter
     def results(self, results: Iterable[Result | Mapping[str, Any]]) -> None:
         self._results = checked_results(results)
-
-    @property
-    def objective(self) -> Result | None:
-        """The objective, None before it was evaluated."""
-        return self._first("objective")
-
-    @property
-    def lie(self) -> Result | None:
-        """What stands in for the objective, None when nothing does."""
-        return self._first("lie")
-
-    @property
-    def gradient(self) -> Result | None:
-        """The gradient, None when there is none."""
-        return self._first("gradient")
-
-    @property
-    def constraints(self) -> list[Result]:
-        """The constraints."""
-        return [result for result in self._results if result.type == "constraint"]
-
-    @property
-    def statistics(self) -> list[Result]:
-        """The statistics."""
-        return [result for result in self._results if result.type == "statistic"]
-
-    def _first(self, kind: str) -> Result | None:
-        return next((result for result in self._results if result.type == kind), None)
 
     # What it is called
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integrations.mlos_bench.servers import address, database_servers
+from tests.support.optional_tool import Skipped, let_warn
 
 __all__ = ["address", "database_servers"]
 
@@ -19,21 +20,14 @@ else:
     MISSING = False
 
 
-class Skipped(pytest.Module):
-    """Stands for a module that cannot be imported here, and says so."""
-
-    def collect(self) -> Any:
-        pytest.skip("mlos_bench is not installed: .ci/integrations.sh runs these", allow_module_level=True)
-
-
 def pytest_pycollect_makemodule(module_path: Any, parent: Any) -> Any:
-    return Skipped.from_parent(parent, path=module_path) if MISSING else None
+    if not MISSING:
+        return None
+    return Skipped.instead_of(module_path, parent, "mlos_bench is not installed: .ci/integrations.sh runs these")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "integrations/mlos_bench" in str(item.path):
-            item.add_marker(pytest.mark.filterwarnings("ignore"))  # mlos_bench warns of itself
+    let_warn(items, "integrations/mlos_bench")
 
 
 @pytest.fixture

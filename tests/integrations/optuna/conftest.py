@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.optional_tool import Skipped, let_warn
+
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna warns of itself while it is imported
@@ -22,21 +24,16 @@ else:
     MISSING = False
 
 
-class Skipped(pytest.Module):
-    """Stands for a module that cannot be imported here, and says so."""
-
-    def collect(self) -> Any:
-        pytest.skip("Optuna is not installed with all that is tried here: .ci/integrations.sh", allow_module_level=True)
-
-
 def pytest_pycollect_makemodule(module_path: Any, parent: Any) -> Any:
-    return Skipped.from_parent(parent, path=module_path) if MISSING else None
+    if not MISSING:
+        return None
+    return Skipped.instead_of(
+        module_path, parent, "Optuna is not installed with all that is tried here: .ci/integrations.sh"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "integrations/optuna" in str(item.path):
-            item.add_marker(pytest.mark.filterwarnings("ignore"))  # Optuna warns of itself
+    let_warn(items, "integrations/optuna")
 
 
 @pytest.fixture(autouse=True)

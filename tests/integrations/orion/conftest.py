@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.optional_tool import Skipped, let_warn
+
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Oríon warns of itself while it is imported
@@ -17,21 +19,14 @@ else:
     MISSING = False
 
 
-class Skipped(pytest.Module):
-    """Stands for a module that cannot be imported here, and says so."""
-
-    def collect(self) -> Any:
-        pytest.skip("Oríon is not installed: .ci/integrations.sh runs these", allow_module_level=True)
-
-
 def pytest_pycollect_makemodule(module_path: Any, parent: Any) -> Any:
-    return Skipped.from_parent(parent, path=module_path) if MISSING else None
+    if not MISSING:
+        return None
+    return Skipped.instead_of(module_path, parent, "Oríon is not installed: .ci/integrations.sh runs these")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "integrations/orion" in str(item.path):
-            item.add_marker(pytest.mark.filterwarnings("ignore"))  # Oríon warns of itself
+    let_warn(items, "integrations/orion")
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import hashlib
 import io
 from typing import IO
 
-from trialstore.artifacts.store import Artifact
-from trialstore.model.errors import DamagedError
+from trialstore.artifacts.store import Artifact, compare
 
 __all__ = ["checked"]
 
@@ -43,20 +42,9 @@ class _Checked(io.RawIOBase):
             self._digest.update(data)
             self._hashed_bytes += len(data)
             if not data and len(buffer):
-                self._compare()
+                compare(self._artifact, self._digest.hexdigest())
         buffer[: len(data)] = data
         return len(data)
-
-    def _compare(self) -> None:
-        digest, artifact = self._digest.hexdigest(), self._artifact
-        if digest != artifact.sha256:
-            raise DamagedError(
-                "artifact does not hold what was stored",
-                name=artifact.name,
-                blob=artifact.path,
-                sha256=digest,
-                expected_sha256=artifact.sha256,
-            )
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._source.seek(offset, whence)

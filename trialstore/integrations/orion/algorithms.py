@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from trialstore.artifacts.store import Artifact, blob_folder
+from trialstore.artifacts.store import Artifact, blob_folder, load
 from trialstore.experiment import Experiment
 from trialstore.integrations.orion.queries import Query, changed
 from trialstore.integrations.orion.values import from_stored, to_stored
 from trialstore.journal.journal import Draft
 from trialstore.model.codec import pack, unpack
-from trialstore.model.errors import BlobNotFoundError, DamagedError
+from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.identity import new_ulid
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
@@ -62,10 +62,7 @@ class Algorithm:
 
     def _bytes(self, artifact: Artifact) -> bytes:
         if self._cached is None or self._cached[0] != artifact.id:
-            data = self._ledger.blobs.read(artifact.path)
-            if hashlib.sha256(data).hexdigest() != artifact.sha256:
-                raise DamagedError("the state of an algorithm is not what was stored", blob=artifact.path)
-            self._cached = (artifact.id, data)
+            self._cached = (artifact.id, load(self._ledger.blobs, artifact, "bytes"))
         return self._cached[1]
 
     def _read(self) -> tuple[int, dict[str, Any], dict[str, Any] | None]:
