@@ -1,4 +1,4 @@
-"""What a session logged and did not commit yet: reports, telemetry and artifact rows of one experiment."""
+"""What a session logged and did not commit yet: rows of one experiment, and steps that nobody waits for."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class RowBuffer:
         self._rows: dict[str, list[list[Any]]] = {}
         self._chunks: list[pa.Table | list[list[Any]]] = []  # and the telemetry rows that came after the first
         self._chunk_rows = 0
+        self._steps: list[Draft] = []
         self._written: list[Draft] = []
         self.since: float | None = None
         self.parts_written = 0
@@ -78,6 +79,19 @@ class RowBuffer:
                 self._write_telemetry(self._rows.get("telemetry", []))
                 self._rows.pop("telemetry", None)
 
+    def add_step(self, step: Draft) -> None:
+        """Keep a command whose outcome nobody waits for; it comes before the rows that are here."""
+        self._enter_process()
+        with self._lock:
+            self._steps.append(step)
+            self._touch()
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether trials are about to change otherwise than by rows."""
+        self._enter_process()
+        return bool(self._steps)
+
     def hand_over(self, post: Callable[..., None]) -> None:
         """Post commands that bring everything here into the store; large tables are written as parts on the way.
 
@@ -102,7 +116,8 @@ class RowBuffer:
                 del self._rows[table]
             if self._chunks:
                 self._write_telemetry([])
-            drafts, self._written, self.since = self._written, [], None
+            drafts = self._steps + self._written
+            self._steps, self._written, self.since = [], [], None
             post(*drafts)
 
     def _touch(self) -> None:

@@ -131,6 +131,17 @@ class Ledger:
         self.buffer.add_telemetry(chunk)
         self.session.linger(self)
 
+    def log_step(self, step: Draft) -> None:
+        """Buffer a command, as `log_rows` does rows. The fold may refuse it, and nobody is told."""
+        self.require_writable()
+        self.buffer.add_step(step)
+        self.session.linger(self)
+
+    def settle(self) -> None:
+        """Commit what is buffered when trials would otherwise be seen as they were before it."""
+        if self.buffer.has_steps:
+            self.commit_buffered()
+
     @property
     def has_waiting(self) -> bool:
         """Whether something is buffered, or posted and not committed."""

@@ -167,7 +167,9 @@ class TrialStoreExperiment(Storage.Experiment):
 
     def get_trial_by_id(self, trial_id: int) -> Storage.Trial | None:
         """A trial of any status, None when there is none of this id."""
-        record = self.experiment._ledger.record(trial_id - 1) if trial_id > 0 else None
+        ledger = self.experiment._ledger
+        ledger.settle()
+        record = ledger.record(trial_id - 1) if trial_id > 0 else None
         return None if record is None else self._trial(record)
 
     def pending_trials(

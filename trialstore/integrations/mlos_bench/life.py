@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,17 @@ from trialstore.model.status import Status
 from trialstore.model.times import format_time
 from trialstore.tables.parts import read_records
 
-__all__ = ["CONFIG_ID", "end", "ended_records", "next_trial_id", "open_records", "register", "start", "start_of"]
+__all__ = [
+    "CONFIG_ID",
+    "end",
+    "ended_records",
+    "look_again",
+    "next_trial_id",
+    "open_records",
+    "register",
+    "start",
+    "start_of",
+]
 
 CONFIG_ID = "tunable_config_id"
 """The extra of a trial that holds the id of its configuration in the whole store."""
@@ -79,12 +90,19 @@ def start_of(record: TrialRecord) -> str:
 def start(held: Held, status: Status, at: str) -> bool:
     """Take a trial to a status in which it has not ended; False, and nothing changes, where it runs or has ended.
 
-    Of several processes that start one trial exactly one is told True.
+    That a pending trial runs is durable, and seen by others, with the next commit, at the latest after the linger; of
+    several processes that say so at once one is its worker. Any other step is durable when this returns, and of several
+    processes that take it exactly one is told True.
 
-    Cost: one conditional put.
+    Cost: a look for what others committed; a conditional put where the trial does not begin to run.
     """
     ledger, number = held.ledger, held.record.number
     ledger.require_writable()
+    if status is Status.RUNNING:
+        look_again(held)
+        if held.record.status.is_claimable:
+            _run(held, at)
+            return True
     while True:
         now = held.record.status
         if now.is_final or now is Status.RUNNING or not (now is status or now.allows(status)):
@@ -108,6 +126,30 @@ def start(held: Held, status: Status, at: str) -> bool:
                 ledger.session.hold(ledger.key)
             return True
         held.refresh()  # somebody was quicker: look at what they did
+
+
+def _run(held: Held, at: str) -> None:
+    """Say that a pending trial runs, which the fold decides when it comes there: whoever is first is its worker.
+
+    The attempt that this process then speaks for is the next one, whether it is its own or that of who was quicker.
+    """
+    ledger, record = held.ledger, held.record
+    ledger.session.lease(ledger.key)
+    worker = ledger.session.worker
+    step = {"trial": record.number, "status": Status.RUNNING, "was": record.status, "when": at, "worker": worker}
+    ledger.log_step(Draft("status", step))
+    held.record = replace(
+        record, status=Status.RUNNING, attempt=record.attempt + 1, started_at=at, worker=worker, session=None
+    )
+    if not held.owned:
+        held.owned = True
+        ledger.session.hold(ledger.key)
+
+
+def look_again(held: Held) -> None:
+    """Know of a trial what everybody committed, and what this process said of it."""
+    held.ledger.settle()
+    held.refresh()
 
 
 def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool:
@@ -162,6 +204,7 @@ def _known(ledger: Ledger, number: int) -> TrialRecord | None:
 
 def open_records(ledger: Ledger) -> list[TrialRecord]:
     """Trials that have not ended, by number. They are all in the journal's state, so no table is read."""
+    ledger.settle()
     with ledger.journal.view() as state:
         found = [record.decoded() for record in state.trials.values() if not record.status.is_final]
     return sorted(found, key=lambda record: record.number)

@@ -13,7 +13,7 @@ from mlos_bench.tunables.tunable_groups import TunableGroups
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.interface import accepted
-from trialstore.integrations.mlos_bench.life import end, start
+from trialstore.integrations.mlos_bench.life import end, look_again, start
 from trialstore.integrations.mlos_bench.statuses import from_mlos, to_mlos
 from trialstore.integrations.mlos_bench.values import in_store_zone, storable, storable_dict
 from trialstore.life import noting, samples
@@ -75,7 +75,7 @@ class TrialStoreTrial(Storage.Trial):
         Of several processes that assign it at once exactly one wins, and all are told who has it.
         """
         held, known = self._held, self._trial_runner_id
-        held.refresh()
+        look_again(held)
         if held.record.runner is None or held.record.status.is_claimable:
             try:
                 noting.assign(held, trial_runner_id, known)
@@ -93,7 +93,7 @@ class TrialStoreTrial(Storage.Trial):
         Raises:
             ValueError: a name is there already; nothing was added.
         """
-        self._held.refresh()
+        look_again(self._held)
         known = {**self._config, **(self._held.record.attributes or {})}
         twice = sorted(name for name in new_config_data if name in known)
         if twice:
@@ -108,6 +108,9 @@ class TrialStoreTrial(Storage.Trial):
         self, status: MlosStatus, timestamp: datetime, metrics: dict[str, Any] | None = None
     ) -> dict[str, Any] | None:
         """Say where the trial stands, and its results once it has ended; durable when it returns.
+
+        That a pending trial runs is seen by whoever looks in this process, and goes out with the next commit, at the
+        latest after ``linger_s``: nothing depends on its answer, since of several that run one trial one ends it.
 
         Args:
             status: Where it stands.

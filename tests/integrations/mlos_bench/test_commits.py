@@ -1,0 +1,152 @@
+"""How many commits a trial takes, and what is lost and seen when some of its steps are not waited for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytz
+from mlos_bench.environments.status import Status
+
+import trialstore as ts
+from tests.integrations.mlos_bench.experiments import START, opened, suggestions, tunable_groups
+from trialstore.integrations.mlos_bench import TrialStoreStorage
+from trialstore.ledger import catalog_of
+
+
+@pytest.fixture
+def elsewhere(storage: Any, experiment: Any, tunables: Any) -> Iterator[Any]:
+    """The experiment as another process has it: nothing of the first one's memory is here."""
+    other = TrialStoreStorage({"url": storage.store.url, "durability": "process"})
+    with opened(other, tunables) as entered:
+        yield entered
+    other.store.close()
+
+
+def now() -> datetime:
+    return datetime.now(pytz.UTC)
+
+
+def commits(storage: Any, step: Callable[[], object]) -> int:
+    """How many commits of the experiment and of the catalog a step makes."""
+
+    def count() -> int:
+        ledger = storage.store["Test-001"]._ledger
+        with ledger.journal.view() as state, catalog_of(ledger.session).view() as catalog:
+            return int(state.seq + catalog.seq)
+
+    before = count()
+    step()
+    return count() - before
+
+
+def test_a_trial_is_two_commits(storage: Any, experiment: Any, tunables: Any) -> None:
+    first = experiment.new_trial(tunables)
+
+    def scheduled() -> None:
+        trial = experiment.new_trial(tunables, None, {"repeat_i": 2})
+        trial.update(Status.RUNNING, now())
+        trial.update_telemetry(Status.RUNNING, now(), [(now(), "cpu", 0.5)])
+        trial.update(Status.SUCCEEDED, now(), {"score": 1.0})
+
+    assert commits(storage, scheduled) == 2
+    assert commits(storage, lambda: first.update(Status.RUNNING, now())) == 0
+    assert commits(storage, lambda: first.update(Status.FAILED, now())) == 1
+    steps = storage.experiments["Test-001"].trials[2].status_df["status"].tolist()
+    assert list(dict.fromkeys(steps)) == ["PENDING", "RUNNING", "SUCCEEDED"]
+    assert experiment.load()[3] == [Status.FAILED, Status.SUCCEEDED]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda storage, experiment: [t.status for t in experiment.pending_trials(now(), running=True)],
+        lambda storage, experiment: [experiment.get_trial_by_id(1).status],
+        lambda storage, experiment: [storage.experiments["Test-001"].trials[1].status],
+        lambda storage, experiment: [Status[storage.experiments["Test-001"].results_df["status"][0]]],
+        lambda storage, experiment: [Status[storage.sql("SELECT status FROM trial").fetchone()[0]]],
+    ],
+)
+def test_whatever_reads_in_this_process_sees_a_trial_run(
+    storage: Any, experiment: Any, tunables: Any, look: Any
+) -> None:
+    experiment.new_trial(tunables).update(Status.RUNNING, now())
+    assert look(storage, experiment) == [Status.RUNNING]
+
+
+def test_others_see_a_trial_run_once_its_process_commits_anything(
+    experiment: Any, elsewhere: Any, tunables: Any
+) -> None:
+    trial = experiment.new_trial(tunables)
+    trial.update(Status.RUNNING, now())
+    assert [one.status for one in elsewhere.pending_trials(now(), running=True)] == [Status.PENDING]
+    experiment.new_trial(tunables)
+    assert [one.status for one in elsewhere.pending_trials(now(), running=True)] == [Status.RUNNING, Status.PENDING]
+
+
+def test_a_trial_that_two_begin_ends_once(storage: Any, experiment: Any, elsewhere: Any, tunables: Any) -> None:
+    trial = experiment.new_trial(tunables)
+    other = elsewhere.get_trial_by_id(1)
+    for one in (trial, other):
+        one.update(Status.RUNNING, START)
+    other.update(Status.SUCCEEDED, now(), {"score": 2.0})
+    with pytest.raises(RuntimeError):
+        trial.update(Status.SUCCEEDED, now(), {"score": 1.0})
+    assert trial.status is Status.SUCCEEDED
+    assert experiment.load()[2] == [{"score": "2.0"}]
+    steps = storage.experiments["Test-001"].trials[1].status_df["status"].tolist()
+    assert steps == ["RUNNING", "PENDING", "SUCCEEDED"]  # they were told of the past, and one began it
+
+
+def test_a_trial_that_another_one_ends_before_it_is_known_to_run(
+    experiment: Any, elsewhere: Any, tunables: Any
+) -> None:
+    trial = experiment.new_trial(tunables)
+    trial.update(Status.RUNNING, now())
+    elsewhere.get_trial_by_id(1).update(Status.CANCELED, now())
+    trial.update_telemetry(Status.RUNNING, now(), [(now(), "cpu", 0.5)])
+    with pytest.raises(RuntimeError):
+        trial.update(Status.SUCCEEDED, now(), {"score": 1.0})
+    assert trial.status is Status.CANCELED
+    assert list(experiment.pending_trials(now(), running=True)) == []
+
+
+_KILLED = """
+import os, sys
+from datetime import datetime
+import pytz
+from mlos_bench.environments.status import Status
+from tests.integrations.mlos_bench.experiments import opened, tunable_groups
+from trialstore.integrations.mlos_bench import TrialStoreStorage
+
+now = lambda: datetime.now(pytz.UTC)
+with opened(TrialStoreStorage({"url": sys.argv[1]}), tunable_groups()) as experiment:
+    ended, begun, fresh = (experiment.new_trial(tunable_groups()) for _ in range(3))
+    for trial in (ended, begun):
+        trial.update(Status.RUNNING, now())
+        trial.update_telemetry(Status.RUNNING, now(), [(now(), "cpu", 0.5)])
+        if trial is ended:
+            trial.update(Status.SUCCEEDED, now(), {"score": 1.0})
+    os._exit(9)
+"""
+
+
+def test_a_process_that_dies_loses_only_that_a_trial_ran(tmp_path: Path) -> None:
+    url = str(tmp_path / "store")
+    assert subprocess.run([sys.executable, "-c", _KILLED, url], check=False).returncode == 9
+    storage = TrialStoreStorage({"url": url})
+    with opened(storage, tunable_groups()) as experiment:
+        assert experiment.load()[:1] == ([1],)
+        assert len(experiment.load_telemetry(1)) == 1
+        again = list(experiment.pending_trials(now(), running=False))
+        assert [trial.trial_id for trial in again] == [2, 3]
+        for trial in again:
+            trial.update(Status.RUNNING, now())
+            trial.update(Status.SUCCEEDED, now(), {"score": 2.0})
+        assert experiment.new_trial(suggestions(tunable_groups(), 2)[1]).trial_id == 4
+    assert storage.store["Test-001"].counts == {ts.Status.SUCCEEDED: 3, ts.Status.PENDING: 1}
