@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import random
 import sqlite3
@@ -153,12 +152,12 @@ print(json.dumps({"seconds": seconds, "trials": len(trials), "sum": sum(trial.va
 
 def optuna_read(bench: Bench) -> list[Figure]:
     """`study.trials` of many trials, read for the first time by a fresh process, after `compact`."""
-    from trialstore.integrations.optuna import import_studies
-
     count = bench.sizes.optuna_trials
     database, store = bench.place("sqlite"), bench.place("store")
-    _fill_sqlite(database, count)
-    import_studies(f"sqlite:///{database}", store)
+    source = random.Random(1)
+    values = [[source.random() for _ in range(_PARAMS)] for _ in range(count)]
+    _fill_sqlite(database, values)
+    _fill_store(store, values)
     _compact(store)
 
     def seconds(kind: str, place: Path) -> float:
@@ -198,18 +197,47 @@ def _compact(place: Path) -> None:
         store.experiment("lives").compact(grace=timedelta(0))
 
 
-def _fill_sqlite(place: Path, count: int) -> None:
+_START = datetime(2026, 1, 1)
+_FILL_TRIALS = 10_000
+
+
+def _fill_store(place: Path, values: list[list[float]]) -> None:
+    """The same study as `_fill_sqlite` makes, thousands of trials a commit."""
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import FrozenTrial, TrialState
+
+    study = _study("store", place)
+    distributions = {f"x{index}": FloatDistribution(0, 1) for index in range(_PARAMS)}
+    for first in range(0, len(values), _FILL_TRIALS):
+        trials = [
+            FrozenTrial(
+                number=number,
+                trial_id=number,
+                state=TrialState.COMPLETE,
+                value=row[0],
+                datetime_start=_START + timedelta(milliseconds=number),
+                datetime_complete=_START + timedelta(milliseconds=number),
+                params=dict(zip(distributions, row, strict=True)),
+                distributions=distributions,
+                user_attrs={},
+                system_attrs={},
+                intermediate_values={},
+            )
+            for number, row in enumerate(values[first : first + _FILL_TRIALS], first)
+        ]
+        study._storage.create_new_trials(study._study_id, trials)
+    study._storage.close()
+
+
+def _fill_sqlite(place: Path, rows: list[list[float]]) -> None:
     """A study as `study.optimize` leaves it, but written in one go: trial by trial it would take an hour."""
     from optuna.distributions import FloatDistribution, distribution_to_json
 
     study = _study("sqlite", place)
     study._storage.remove_session()
     study._storage._backend.engine.dispose()
-    source, start = random.Random(1), datetime(2026, 1, 1)
     text = distribution_to_json(FloatDistribution(0, 1))
-    assert json.loads(text)
-    values = [[source.random() for _ in range(_PARAMS)] for _ in range(count)]
-    times = [str(start + timedelta(milliseconds=number)) for number in range(count)]
+    times = [str(_START + timedelta(milliseconds=number)) for number in range(len(rows))]
     with sqlite3.connect(place) as database:
         database.executemany(
             "INSERT INTO trials (trial_id, number, study_id, state, datetime_start, datetime_complete)"
@@ -218,10 +246,10 @@ def _fill_sqlite(place: Path, count: int) -> None:
         )
         database.executemany(
             "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (?, ?, ?, ?)",
-            ((n + 1, f"x{i}", value, text) for n, row in enumerate(values) for i, value in enumerate(row)),
+            ((n + 1, f"x{i}", value, text) for n, row in enumerate(rows) for i, value in enumerate(row)),
         )
         database.executemany(
             "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (?, 0, ?, 'FINITE')",
-            ((number + 1, row[0]) for number, row in enumerate(values)),
+            ((number + 1, row[0]) for number, row in enumerate(rows)),
         )
     database.close()
