@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ _DIRECT = ("id", "name", "worker", "runner", "parent", "exception", "traceback",
 _TIMES = ("submitted_at", "started_at", "ended_at", "ready_at")
 _OPTIONAL = frozenset({"fidelity", "summary", "sem", "n"})
 _JSON_DICTS = ("attributes", "extras")
+_FIELDS = tuple(field.name for field in fields(TrialRecord))
 
 
 def trials_table(records: Sequence[TrialRecord], structs: Mapping[str, Fields] | None = None) -> pa.Table:
@@ -84,7 +86,7 @@ def records_from(table: pa.Table) -> list[TrialRecord]:
         dicts = dicts_of(table[name])
         columns[name] = dicts if name in _OPTIONAL else [row or {} for row in dicts]
     for name in _JSON_DICTS:
-        columns[name] = [None if text is None else _dict(from_json(text)) for text in table[name].to_pylist()]
+        columns[name] = _dicts(table[name].to_pylist())
     columns["info"] = [None if text is None else decode(text) for text in table["info"].to_pylist()]
     columns["profiles"] = [
         None if rows is None else [[row[name] for name in PROFILE_FIELDS] for row in rows]
@@ -92,13 +94,30 @@ def records_from(table: pa.Table) -> list[TrialRecord]:
     ]
     columns["attempts"] = [[] if text is None else from_json(text) for text in table["attempts"].to_pylist()]
     exact = columns.pop("exact")
-    names = tuple(columns)
-    records = [TrialRecord(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    nothing = [None] * table.num_rows
+    records = list(map(TrialRecord, *(columns.get(name, nothing) for name in _FIELDS)))
     for record, text in zip(records, exact, strict=True):
         if text is not None:
             for name, value in from_json(text).items():
                 setattr(record, name, _dict(value) if name in STRUCTS else unpack(value))
     return records
+
+
+def _dicts(texts: Sequence[str | None]) -> list[dict[str, Any] | None]:
+    """What JSON texts say. One that is repeated, as where a tool says the same of each trial, is read once."""
+    dicts: list[dict[str, Any] | None] = []
+    last, read, is_flat = None, {}, False
+    for text in texts:
+        if text is None:
+            dicts.append(None)
+            continue
+        if text != last or not is_flat:
+            last, read = text, _dict(from_json(text))
+            is_flat = not any(isinstance(value, (dict, list, tuple)) for value in read.values())
+            dicts.append(read)
+        else:
+            dicts.append(read.copy())
+    return dicts
 
 
 def _dict(packed: dict[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,8 @@ def _values(metrics: Mapping[str, Any], names: Sequence[str]) -> list[float] | N
     """
     if not metrics:
         return None
+    if len(metrics) == len(names) == 1 and names[0] in metrics:
+        return [float(metrics[names[0]])]
     if len(metrics) == len(names):
         try:
             return [float(metrics[name]) for name in names]
@@ -205,7 +207,10 @@ def _values(metrics: Mapping[str, Any], names: Sequence[str]) -> list[float] | N
 
 
 def _local(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone().replace(tzinfo=None)
+    time = datetime.fromisoformat(text)
+    if 1970 < time.year < 2200:  # where a float holds its microseconds
+        return datetime.fromtimestamp(time.timestamp())
+    return time.astimezone().replace(tzinfo=None)
 
 
 def copied(trial: FrozenTrial) -> FrozenTrial:
@@ -216,8 +221,12 @@ def copied(trial: FrozenTrial) -> FrozenTrial:
     members["_values"] = None if values is None else values.copy()
     members["_params"] = members["_params"].copy()
     members["_distributions"] = members["_distributions"].copy()
-    members["_user_attrs"] = copy.deepcopy(members["_user_attrs"])
-    members["_system_attrs"] = copy.deepcopy(members["_system_attrs"])
+    members["_user_attrs"] = _copied(members["_user_attrs"])
+    members["_system_attrs"] = _copied(members["_system_attrs"])
     members["intermediate_values"] = members["intermediate_values"].copy()
     again.__dict__.update(members)
     return again
+
+
+def _copied(attrs: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(attrs) if attrs else {}
