@@ -39,7 +39,8 @@ class Suite:
     deselected: dict[str, str] = field(default_factory=dict)
 
 
-STORAGES = "tests/storages_tests/test_storages.py::"
+STORAGES, CLI = "tests/storages_tests/test_storages.py::", "tests/test_cli.py::"
+ARTIFACTS = ("backoff", "download_artifact", "filesystem", "list_artifact_meta", "upload_artifact")
 
 WITHOUT_TORCH = (
     "--ignore=tests/samplers_tests/test_gp.py",
@@ -75,9 +76,30 @@ SUITES = {
         "test_grid or test_brute_force or test_partial_fixed or test_base_gasampler or test_nsgaiii",
     ),
     "pruners": Suite(("pruners_tests",), "hyperband or successive"),
+    "artifacts": Suite(
+        # The others are those of Optuna's own stores of artifacts, on S3 and on Google Cloud.
+        tuple(f"artifacts_tests/test_{name}.py" for name in ARTIFACTS),
+        deselected={
+            "tests/artifacts_tests/test_backoff.py::test_backoff_time": "a store that always fails, and no other",
+        },
+    ),
+    "importance": Suite(("importance_tests",), "evaluators or get_param_importance"),
+    "terminator": Suite(("terminator_tests",), "callback or median"),
+    "visualization": Suite(("visualization_tests",), "intermediate or history or timeline or pareto"),
+    "cli": Suite(
+        ("test_cli.py",),
+        "study_command or ask or tell",
+        deselected={
+            f"{CLI}test_get_storage_with{which}_storage_class": "calls `_get_storage`, for classes of Optuna"
+            for which in ("", "out")
+        }
+        | {
+            f"{CLI}test_storage_upgrade_command": "upgrades RDBStorage's tables",
+            f"{CLI}test_configure_logging_verbosity[--verbose-True]": "wants a line that says 'created in Journal'",
+        },
+    ),
 }
-"""Not among them: rdb_tests, journal_tests and test_cached_storage.py, which test the inside of other storages, and
-test_cli.py, whose `_get_storage` knows the classes of Optuna alone (test_command_line.py runs its commands)."""
+"""Not among them: rdb_tests, journal_tests and test_cached_storage.py, which test the inside of other storages."""
 
 
 def sources() -> Path:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import uuid
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -27,6 +27,9 @@ PLACE = os.environ.get("TRIALSTORE_OPTUNA_PLACE", "folder")
 
 made: list[Any] = []
 """A mark for each storage that was handed to a test."""
+
+beside: list[Any] = []
+"""The storage in whose store the artifacts of a test lie; `create_study` and `InMemoryStorage` are it."""
 
 
 class BrokenError(Exception):
@@ -60,7 +63,12 @@ def install() -> None:
         if self.storage_specifier == "grpc_proxy":
             return enter(self)
         how = {name: value for name, value in self.extra_args.items() if name not in ("redis", "file", "thread_pool")}
-        self.storage, self.trialstore_folder = fresh(**how)
+        file = self.extra_args.get("file")
+        if isinstance(file, StoreInTheWay):
+            made.append(None)
+            self.storage, self.trialstore_folder = TrialStoreStorage(file.name), file.folder
+        else:
+            self.storage, self.trialstore_folder = fresh(**how)
         return self.storage
 
     def __exit__(self: Any, *error: Any) -> None:  # noqa: N807
@@ -79,7 +87,7 @@ def install() -> None:
         if storage is not None:
             return get_storage(storage)
         made.append(None)
-        return TrialStoreStorage(f"memory://{uuid.uuid4().hex}")
+        return beside[-1] if beside else TrialStoreStorage(f"memory://{uuid.uuid4().hex}")
 
     optuna.storages.get_storage = in_a_store
 
@@ -92,6 +100,33 @@ def _break(storage: type) -> None:
 
     for name in sorted(BaseStorage.__abstractmethods__):
         setattr(storage, name, broken)
+
+
+def artifacts_in_a_store(folder: Any) -> Any:
+    """Stands for `FileSystemArtifactStore`: the artifacts of a test lie in the store that has its studies."""
+    from trialstore.integrations.optuna import TrialStoreArtifactStore, TrialStoreStorage
+
+    beside.append(TrialStoreStorage(os.path.join(folder, "store")))
+    return TrialStoreArtifactStore(beside[-1])
+
+
+def artifacts_in_memory() -> Any:
+    """Stands for the `InMemoryArtifactStore` of the suite."""
+    from trialstore.integrations.optuna import TrialStoreArtifactStore
+
+    return TrialStoreArtifactStore(f"memory://{uuid.uuid4().hex}")
+
+
+class StoreInTheWay:
+    """Stands for `NamedTemporaryFilePool` of the command line's tests: its name is free, for a store to be made at."""
+
+    def __enter__(self) -> Self:
+        self.folder = tempfile.mkdtemp(prefix="trialstore-optuna-")
+        self.name = f"{self.folder}/store"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -114,14 +149,37 @@ def pytest_load_initial_conftests(args: list[str]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What two modules name themselves: where the server is, and the class that has heartbeats and a `url`."""
-    from trialstore.integrations.optuna import TrialStoreStorage
+    """What some modules name themselves: servers, classes of Optuna, and the program that they start."""
+    import optuna
+
+    from trialstore.integrations.optuna import TrialStoreArtifactStore, TrialStoreStorage
 
     for module in {item.module for item in session.items if isinstance(item, pytest.Function)}:
-        if module.__name__.endswith("test_with_server"):
+        _, _, name = module.__name__.rpartition(".")
+        if name == "test_with_server":
             module.get_storage = one_place
-        if module.__name__.endswith("test_heartbeat"):
+        if name == "test_heartbeat":
             module.RDBStorage = TrialStoreStorage
+        if name == "test_cli":
+            module.JournalStorage, module.NamedTemporaryFilePool = TrialStoreStorage, StoreInTheWay
+            _stand_in_the_path()
+        if name == "test_filesystem":
+            module.FileSystemArtifactStore = TrialStoreArtifactStore
+        if name == "test_backoff":
+            module.InMemoryArtifactStore = artifacts_in_memory
+        if name in ("test_download_artifact", "test_list_artifact_meta", "test_upload_artifact"):
+            module.FileSystemArtifactStore = artifacts_in_a_store
+            optuna.storages.InMemoryStorage = lambda: optuna.storages.get_storage(None)
+
+
+def _stand_in_the_path() -> None:
+    """The program `optuna` of the tests' processes is the one that knows stores."""
+    folder = tempfile.mkdtemp(prefix="trialstore-optuna-bin-")
+    program = os.path.join(folder, "optuna")
+    with open(program, "w", encoding="utf-8") as file:
+        file.write(f'#!/bin/sh\nexec "{sys.executable}" -m trialstore.integrations.optuna optuna "$@"\n')
+    os.chmod(program, 0o755)
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
 
 
 def pytest_sessionfinish() -> None:

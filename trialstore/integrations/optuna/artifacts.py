@@ -209,7 +209,9 @@ class _InStore:
 
 def _checked_id(artifact_id: str) -> str:
     if not isinstance(artifact_id, str) or "/" in artifact_id or artifact_id.startswith("."):
-        raise InvalidNameError("the id of an artifact must be one name", hint="such as a UUID", artifact_id=artifact_id)
+        raise InvalidNameError(
+            "Invalid artifact_id: it must be one name", hint="such as a UUID", artifact_id=artifact_id
+        )
     return check_name(artifact_id, "artifact")
 
 
