@@ -299,3 +299,18 @@ def test_a_trial_that_was_registered_natively_keeps_its_fidelity(storage: Any) -
     (trial,) = storage.fetch_trials(uid=document["_id"])
     assert trial.params == {"lr": 0.5, "epochs": 4}
     assert trial.to_dict()["params"][1] == {"name": "epochs", "type": "fidelity", "value": 4}
+
+
+def test_garbage_is_collected_after_a_list_as_before(storage: Any, experiment: Any) -> None:
+    import gc
+
+    storage.register_trial(make_trial(experiment._id, 1))
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            assert len(storage.fetch_trials(experiment)) == 1
+            with pytest.raises(TypeError):
+                storage._fetch_trials({"experiment": experiment._id, "status.$in": 3})
+            assert gc.isenabled() is enabled
+        finally:
+            gc.enable()

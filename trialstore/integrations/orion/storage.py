@@ -22,6 +22,7 @@ from orion.storage.base import (
 )
 from orion.storage.legacy import Legacy
 
+from trialstore.integrations.orion.collecting import uncollected
 from trialstore.integrations.orion.database import TrialStoreDB, told
 from trialstore.integrations.orion.queries import Query
 from trialstore.store import Store
@@ -104,7 +105,8 @@ class TrialStore(Legacy):  # type: ignore[misc]
 
     @told
     def _built(self, query: Query) -> list[Trial]:
-        trials = [Trial(**document) for kept in self._db._trials(query) for document in kept.find(query)]
+        with uncollected():
+            trials = [Trial(**document) for kept in self._db._trials(query) for document in kept.find(query)]
         trials.sort(key=lambda trial: 0 if trial.submit_time is None else trial.submit_time)
         return trials
 

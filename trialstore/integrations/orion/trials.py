@@ -10,6 +10,7 @@ from typing import Any
 from orion.core.io.database import DuplicateKeyError
 
 from trialstore.experiment import Experiment
+from trialstore.integrations.orion.collecting import uncollected
 from trialstore.integrations.orion.queries import Query, changed
 from trialstore.integrations.orion.statuses import TO_ORION
 from trialstore.integrations.orion.trial_rows import (
@@ -212,7 +213,7 @@ class Trials:
         with self._lock:
             while True:
                 try:
-                    with self._ledger.journal.view() as state:
+                    with uncollected(), self._ledger.journal.view() as state:
                         self._refresh(state)
                         return [document for _, document in self._found(query, state)]
                 except BlobNotFoundError:
