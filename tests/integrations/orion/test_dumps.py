@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import pickle
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
+from bson.int64 import Int64
+from bson.objectid import ObjectId
 from orion.core.io.database import DatabaseError
+from orion.core.io.database.ephemeraldb import EphemeralDB
 from orion.core.worker.trial import Trial
 from orion.storage.base import setup_storage
 
@@ -95,3 +100,104 @@ def test_another_file_is_refused_and_runs_nothing(
     with pytest.raises(DatabaseError):
         import_dump(url, path)
     assert "never" not in capsys.readouterr().out
+
+
+def of_mongo() -> dict[str, list[dict[str, Any]]]:
+    """Collections as Oríon's MongoDB has them: ids that MongoDB made, and documents that refer to them."""
+    ids = [ObjectId(f"{number:024x}") for number in range(2)]
+    at = datetime.datetime(2026, 1, 2, 3, 4, 5, 678000)
+    experiments = [
+        {
+            "_id": uid,
+            "name": "tune",
+            "version": version,
+            "max_trials": Int64(2**40),
+            "space": {"/x": "uniform(0, 1)"},
+            "metadata": {"user": "me", "datetime": at},
+            "refers": {"root_id": ids[0], "parent_id": None if version == 1 else ids[0], "adapter": []},
+        }
+        for version, uid in enumerate(ids, start=1)
+    ]
+    trials = [
+        {
+            "_id": ObjectId(),
+            "id": f"{version}{index:031x}",
+            "experiment": uid,
+            "status": "completed",
+            "worker": None,
+            "submit_time": at,
+            "start_time": at,
+            "end_time": at,
+            "heartbeat": at,
+            "parent": None,
+            "exp_working_dir": None,
+            "results": [{"name": "loss", "type": "objective", "value": index / 2}],
+            "params": [{"name": "/x", "type": "real", "value": index / 4}],
+        }
+        for version, uid in enumerate(ids, start=1)
+        for index in range(3)
+    ]
+    algo = [
+        {"_id": ObjectId(), "experiment": uid, "configuration": {"random": {}}, "locked": 1,
+         "state": pickle.dumps({"seen": 3}), "heartbeat": at}
+        for uid in ids
+    ]  # fmt: skip
+    benchmarks = [{"_id": ObjectId(), "name": "bench", "targets": [{"assess": {"A": Int64(1)}}]}]
+    return {"experiments": experiments, "trials": trials, "algo": algo, "benchmarks": benchmarks}
+
+
+def pickled(folder: Path) -> Path:
+    """What `orion db dump` writes of a MongoDB."""
+    database = EphemeralDB()
+    for name, documents in of_mongo().items():
+        database.write(name, documents)
+    (folder / "dump.pkl").write_bytes(pickle.dumps(database))
+    return folder / "dump.pkl"
+
+
+def dumped(folder: Path) -> Path:
+    """What `mongodump` writes."""
+    for name, documents in of_mongo().items():
+        (folder / f"{name}.bson").write_bytes(b"".join(map(bson.encode, documents)))
+    return folder
+
+
+def zipped(folder: Path) -> Path:
+    """What `mongodump --gzip` writes."""
+    for file in dumped(folder).glob("*.bson"):
+        file.with_name(file.name + ".gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("make", [pickled, dumped, zipped])
+def test_what_a_mongodb_held_comes_in(make: Any, tmp_path: Path, url: str) -> None:
+    folder = tmp_path / "orion"
+    folder.mkdir()
+    done = import_dump(url, make(folder))
+    assert (done.experiments, done.trials, done.benchmarks) == (2, 6, 1)
+    storage = setup_storage({"type": "trialstore", "url": url})
+    first, second = storage.fetch_experiments({})
+    assert (second["refers"]["root_id"], second["refers"]["parent_id"]) == (first["_id"], first["_id"])
+    assert first["refers"]["root_id"] == first["_id"]
+    assert type(first["_id"]) is int
+    assert (first["max_trials"], first["metadata"]["datetime"].microsecond) == (2**40, 678000)
+    for version, document in enumerate((first, second), start=1):
+        trials = storage.fetch_trials(uid=document["_id"])
+        assert [trial.id for trial in trials] != []
+        assert [trial.objective.value for trial in trials] == [0.0, 0.5, 1.0]
+        assert [trial.params for trial in trials] == [{"/x": 0.0}, {"/x": 0.25}, {"/x": 0.5}]
+        found = storage._db.read("trials", {"id": f"{version}{1:031x}"})
+        assert [item["experiment"] for item in found] == [document["_id"]]
+        with storage.acquire_algorithm_lock(uid=document["_id"], timeout=5) as locked:  # what was locked there is not
+            assert locked.state == {"seen": 3}
+    assert storage.store.experiment("tune", 2).best().metrics == {"loss": 0.0}
+    assert import_dump(url, make(folder), resolve="ignore").ignored == (("tune", 1), ("tune", 2))
+
+
+def test_a_folder_that_is_no_dump_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DatabaseError, match="no experiments"):
+        import_dump(url, tmp_path)
+    (tmp_path / "experiments.bson").write_bytes(b"\x10\x00\x00\x00moo")
+    with pytest.raises(DatabaseError, match="not a file of mongodump"):
+        import_dump(url, tmp_path)

@@ -130,6 +130,43 @@ def test_workon(url: str) -> None:
         assert store.experiment("tune").metadata["tool"] == "orion"
 
 
+def hired(url: str, told: Any) -> None:
+    """One worker process of a crowd: runs what there is, and tells the parameters that it was called with."""
+    experiment = build_experiment("crowd", storage={"type": "trialstore", "url": url, "durability": "process"})
+    seen: list[float] = []
+
+    def evaluate(x: float) -> list[dict[str, Any]]:
+        seen.append(x)
+        return loss(x)
+
+    with experiment.tmp_executor("singleexecutor", n_workers=1):
+        experiment.workon(evaluate, n_workers=1, max_trials=1000, idle_timeout=300)
+    told.put(seen)
+
+
+def test_thirty_two_workers_of_workon_share_a_store(url: str) -> None:
+    goal = int(os.environ.get("TRIALSTORE_ORION_TRIALS", "40"))
+    storage = {"type": "trialstore", "url": url, "durability": "process"}
+    experiment = build_experiment(
+        "crowd", space={"x": "uniform(-1, 1)"}, algorithm={"random": {"seed": 1}}, max_trials=goal, storage=storage
+    )
+    context = multiprocessing.get_context("fork")  # an import of Oríon for each would take a minute
+    told = context.Queue()
+    workers = [context.Process(target=hired, args=(url, told)) for _ in range(32)]
+    for worker in workers:
+        worker.start()
+    called = [x for _ in workers for x in told.get(timeout=400)]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    done = experiment.fetch_trials_by_status("completed")
+    assert len(set(called)) == len(called)  # nothing twice
+    assert sorted(trial.params["x"] for trial in done) == sorted(called)  # and nothing lost
+    assert all(trial.objective.value == trial.params["x"] ** 2 for trial in done)
+    assert len(done) >= goal
+    assert not experiment.fetch_trials_by_status("broken")
+
+
 def reserve(url: str, uid: int) -> list[str]:
     import datetime
     from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Experiments from Oríon's other databases: the file of a PickledDB, which is also what its dumps of MongoDB are."""
+"""Experiments from Oríon's other databases: the file of a PickledDB, which Oríon's dumps are too, or a mongodump."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from orion.core.io.database.ephemeraldb import EphemeralDB
 
 from trialstore.integrations.orion.database import TrialStoreDB, told
+from trialstore.integrations.orion.mongo import read_mongodump, without_bson
 from trialstore.model.errors import DamagedError, DuplicateExperimentError, UsageError
 
 __all__ = ["Imported", "import_dump"]
@@ -30,6 +31,7 @@ _NAMED = frozenset(
         ("datetime", "timedelta"),
         ("datetime", "timezone"),
         ("bson.objectid", "ObjectId"),
+        ("bson.int64", "Int64"),
         ("numpy", "dtype"),
         ("numpy", "ndarray"),
         ("numpy.core.multiarray", "scalar"),
@@ -90,7 +92,8 @@ def import_dump(
 
     Args:
         url: The store, which is created when it is not there.
-        path: The file of a PickledDB (``orion_db.pkl``), or what ``orion db dump`` wrote, of MongoDB as well.
+        path: The file of a PickledDB (``orion_db.pkl``), or what ``orion db dump`` wrote, of MongoDB as well; or the
+            folder that MongoDB's own ``mongodump`` made of the database.
         name: Only the experiments of this name, and no benchmarks.
         version: Only this version of them.
         resolve: What to do with an experiment whose name and version the store has: ``"ignore"`` leaves it as it is,
@@ -113,6 +116,8 @@ def import_dump(
 
 
 def _load(path: str | os.PathLike[str]) -> EphemeralDB:
+    if os.path.isdir(path):
+        return read_mongodump(path)
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -136,8 +141,8 @@ class _Import:
         self.target = target
         self.resolve = resolve
         query = {key: value for key, value in (("name", name), ("version", version)) if value is not None}
-        self.experiments: list[dict[str, Any]] = source.read("experiments", query)
-        self.benchmarks: list[dict[str, Any]] = [] if query else source.read("benchmarks")
+        self.experiments = without_bson(source.read("experiments", query))
+        self.benchmarks = [] if query else without_bson(source.read("benchmarks"))
         self.trials = 0
         self.ids: dict[Any, Any] = {}
 
@@ -185,9 +190,9 @@ class _Import:
         if isinstance(refers, Mapping) and refers.get("root_id") == old:
             after = {**new["refers"], "root_id": new["_id"]}
             self.target.write("experiments", {"refers": after}, {"_id": new["_id"]})
-        for algorithm in self.source.read("algo", {"experiment": old})[:1]:
+        for algorithm in without_bson(self.source.read("algo", {"experiment": old})[:1]):
             self.target.write("algo", {**_without_id(algorithm), "experiment": new["_id"], "locked": 0})
-        trials = self.source.read("trials", {"experiment": old})
+        trials = without_bson(self.source.read("trials", {"experiment": old}))
         renamed = [{**_without_id(item), "experiment": new["_id"]} for item in trials]
         for start in range(0, len(renamed), _CHUNK):
             self.target.write("trials", renamed[start : start + _CHUNK])
