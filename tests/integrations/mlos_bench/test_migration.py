@@ -7,18 +7,22 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas
 import polars as pl
 import pytest
+from mlos_bench.environments.status import Status
+from mlos_bench.tunables.tunable_groups import TunableGroups
 from sqlalchemy import create_engine, text
 
 import trialstore as ts
-from tests.integrations.mlos_bench.written import fill, own_storage
+from tests.integrations.mlos_bench.written import BEGAN, GROUPS, fill, own_storage
 from trialstore.integrations.mlos_bench import TrialStoreStorage, import_database
 from trialstore.integrations.mlos_bench.migration import database, rows, taking
+from trialstore.ledger import Ledger
 from trialstore.model.errors import (
     ConflictError,
     DuplicateExperimentError,
@@ -133,6 +137,61 @@ def test_a_second_import_brings_what_is_new(store: ts.Store, sqlite: str) -> Non
         import_database(store, sqlite)
 
 
+def gone_on(url: str, name: str = "tune redis/ä") -> None:
+    """What mlos_bench does to the trials that `fill` leaves: the one that runs ends, the pending one begins."""
+    storage = own_storage(url)
+    with storage.experiment(
+        experiment_id=name, trial_id=1, root_env_config="./environment.jsonc", description="a description",
+        tunables=TunableGroups(GROUPS), opt_targets={"latency": "min", "throughput": "max"},
+    ) as experiment:  # fmt: skip
+        for trial in experiment.pending_trials(BEGAN + timedelta(days=1), running=True):
+            at = BEGAN + timedelta(hours=trial.trial_id)
+            ends = trial.trial_id % 12 == 0
+            trial.update_telemetry(Status.RUNNING, at, [(at, "cpu0", 0.25), (at, "phase", "late")])
+            if ends:
+                trial.update(Status.SUCCEEDED, at, {"latency": "1.50", "throughput": 3, "plan": "c"})
+            else:
+                trial.update(Status.RUNNING, at)
+
+
+def test_a_second_import_brings_what_became_of_open_trials(store: ts.Store, sqlite: str) -> None:
+    import_database(store, sqlite)
+    gone_on(sqlite)
+    (second,) = import_database(store, sqlite)
+    experiment = store["tune redis/ä"]
+    ended, running = experiment.trial(11), experiment.trial(10)
+    assert (ended.status, running.status) == (ts.Status.SUCCEEDED, ts.Status.RUNNING)
+    assert (ended.metrics, ended.summary) == ({"latency": 1.5, "throughput": 3}, {"latency": "1.50", "plan": "c"})
+    assert ended.ended_at == BEGAN + timedelta(hours=12)
+    assert running.started_at == BEGAN + timedelta(hours=11)
+    assert second.tables["trial"].rows == len(experiment) == 12
+    assert experiment.telemetry(11).select(pl.len()).collect().item() == 5 + 2
+    assert experiment.telemetry(10).select(pl.len()).collect().item() == 2
+    with experiment._ledger.journal.view() as state:
+        seq = state.seq
+    assert import_database(store, sqlite) == [second]
+    with experiment._ledger.journal.view() as state:
+        assert state.seq == seq  # nothing was written
+    gone_on(sqlite)
+    fill(own_storage(sqlite), trials=3)
+    (third,) = import_database(store, sqlite)
+    assert third.tables["trial"].rows == 15
+    experiment.compact()
+    assert store.verify().problems == []
+    assert import_database(store, sqlite) == [third]
+
+
+def test_a_trial_that_went_on_on_both_sides_is_a_conflict(store: ts.Store, sqlite: str) -> None:
+    import_database(store, sqlite)
+    claimed = store["tune redis/ä"].reserve_trial()
+    assert claimed is not None
+    claimed.success(latency=1.0, throughput=2.0)
+    gone_on(sqlite)
+    with pytest.raises(ConflictError, match="does not hold what it was made from"):
+        import_database(store, sqlite)
+    assert claimed.status is ts.Status.SUCCEEDED
+
+
 class BrokenOff(BaseException):
     pass
 
@@ -176,6 +235,44 @@ def test_an_import_that_was_broken_off_goes_on(tmp_path: Path, sqlite: str) -> N
         if not stopped:
             break
     assert steps > 8
+    assert all(each == finished[0] for each in finished)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_what_became_of_open_trials_comes_in_however_it_is_broken_off(
+    tmp_path: Path, sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each commit of the second import once."""
+    commit = Ledger.execute
+    left = 0
+
+    def execute(ledger: Ledger, *drafts: Any) -> Any:
+        nonlocal left
+        outcomes = commit(ledger, *drafts)
+        left -= 1
+        if left == 0:
+            raise BrokenOff
+        return outcomes
+
+    places = [str(tmp_path / f"store{steps}") for steps in range(1, 6)]
+    for place in places:
+        with ts.open(place, durability="process") as store:
+            import_database(store, sqlite)
+    gone_on(sqlite)
+    finished: list[Any] = []
+    stops = 0
+    for steps, place in enumerate(places, start=1):
+        left = steps
+        with ts.open(place, durability="process") as store:
+            monkeypatch.setattr(Ledger, "execute", execute)
+            try:
+                import_database(store, sqlite)
+            except BrokenOff:
+                stops += 1
+            monkeypatch.setattr(Ledger, "execute", commit)
+            finished.append(import_database(store, sqlite))
+            assert store["tune redis/ä"].telemetry(11).select(pl.len()).collect().item() == 5 + 2
+    assert 1 < stops < len(places)
     assert all(each == finished[0] for each in finished)
 
 

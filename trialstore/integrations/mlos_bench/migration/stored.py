@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -101,6 +101,11 @@ class Stored:
         if batch:
             yield batch
 
+    def rows(self, exp_id: str, records: Sequence[TrialRecord]) -> dict[int, TrialRow]:
+        """The rows of some trials, by id."""
+        steps = self._steps(exp_id, [record.number for record in records])
+        return {record.number + 1: self._trial_row(record, steps.get(record.number, [])) for record in records}
+
     def hashes(self, exp_id: str) -> dict[int, str]:
         """mlos_bench's hash of each trial's configuration; where it gave none, a hash of the values."""
         found = {}
@@ -142,8 +147,10 @@ class Stored:
     def _records(self, exp_id: str) -> Iterator[TrialRecord]:
         return (trial._held.record for trial in self.experiment(exp_id).trials())
 
-    def _steps(self, exp_id: str) -> dict[int, list[tuple[datetime, str]]]:
+    def _steps(self, exp_id: str, numbers: Sequence[int] | None = None) -> dict[int, list[tuple[datetime, str]]]:
         history = self.experiment(exp_id).status_history().select("trial", "attempt", "at", "status", "reason")
+        if numbers is not None:
+            history = history.filter(pl.col("trial").is_in(numbers))
         found: dict[int, dict[datetime, str]] = {}
         for number, attempt, at, status, reason in collected(history).iter_rows():
             if reason == IMPORTED or (attempt == 0 and reason is None and status == Status.PENDING):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-import pyarrow as pa
 from sqlalchemy import Engine
 
 from trialstore.experiment import Experiment
@@ -17,11 +16,12 @@ from trialstore.imports import take_in
 from trialstore.integrations.mlos_bench.life import CONFIG_ID
 from trialstore.integrations.mlos_bench.migration.address import opened, shown
 from trialstore.integrations.mlos_bench.migration.database import Database
-from trialstore.integrations.mlos_bench.migration.rows import ExperimentRow, Sample, TrialRow, ranges
+from trialstore.integrations.mlos_bench.migration.journaled import PROGRESS, noted, reopened, samples_table
+from trialstore.integrations.mlos_bench.migration.renewing import renew
+from trialstore.integrations.mlos_bench.migration.rows import ExperimentRow, TrialRow, ranges
 from trialstore.integrations.mlos_bench.migration.stored import (
     COLUMNS,
     CONFIG_HASH,
-    IMPORTED,
     ORIGIN,
     WEIGHTS,
     Stored,
@@ -30,7 +30,7 @@ from trialstore.integrations.mlos_bench.migration.texts import split, typed
 from trialstore.integrations.mlos_bench.migration.verifying import Migrated, Tell, chosen_rows, silent, verify
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
-from trialstore.model.codec import pack, pack_dict
+from trialstore.model.codec import pack_dict
 from trialstore.model.errors import ConflictError, DamagedError, DuplicateExperimentError
 from trialstore.model.identity import check_name, packed_hash
 from trialstore.model.metric import Metric
@@ -39,13 +39,8 @@ from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import format_time
 from trialstore.store import Store
-from trialstore.tables.schema import ROW_SCHEMAS, TIME
-from trialstore.tables.values import split_values
 
 __all__ = ["import_database"]
-
-PROGRESS = "mlos_bench.import"
-"""The document of an experiment that says where it comes from and how far it is."""
 
 
 def import_database(
@@ -63,8 +58,8 @@ def import_database(
     spelled as Python would (``1.50``), a result is kept both ways, and anything else as text: every text comes back as
     it was. Configurations keep their numbers in a store that has none, where these are 1, 2, 3 ….
 
-    Nothing comes in twice. A call after one that was killed goes on where it stopped; one after the database has got
-    new trials brings these.
+    Nothing comes in twice. A call after one that was killed goes on where it stopped; one after mlos_bench went on in
+    the database brings its new trials, and what became of those that had not ended.
 
     Args:
         store: Where to.
@@ -80,8 +75,8 @@ def import_database(
 
     Raises:
         DuplicateExperimentError: the store has an experiment of this name that was not imported from there.
-        ConflictError: the store does not hold what the database does, since somebody wrote to either meanwhile; names
-            the tables.
+        ConflictError: the store does not hold what the database does, since somebody wrote to either meanwhile, or
+            both went on with one trial; names the tables.
         StoreNotFoundError: there is no such database.
 
     Cost: some 40 microseconds of the processor for a sample of telemetry and half a millisecond for a trial, of which
@@ -124,6 +119,8 @@ class Taking:
         experiment = self._created(row)
         ledger = experiment._ledger
         state = self._set_aside(experiment, row)
+        stored = Stored(self._store)
+        renew(experiment, self._source, stored, state)
         done = len(experiment)
         for batch in self._source.trials(row.exp_id, state["trials"]):
             state["trials"] = batch[-1].id
@@ -131,7 +128,6 @@ class Taking:
             done += len(batch)
             self._tell(f"{row.exp_id}: trials", done, row.trials)
         self._take_samples(experiment, row, state)
-        stored = Stored(self._store)
         tables = verify(self._source, stored, row, stored.row(experiment), self._tell, "the store")
         kept = all(number == found.id for number, found in self._configurations.items())
         return Migrated(row.exp_id, tables, kept)
@@ -186,10 +182,10 @@ class Taking:
         first = following
         if following == state["set_aside"]:
             grown = {**state, "set_aside": row.last_trial}
-            first = ledger.execute(_noted(grown), Draft("allocate", {"count": more}))[-1].value
+            first = ledger.execute(noted(grown), Draft("allocate", {"count": more}))[-1].value
             if first == following:
                 return grown
-            ledger.execute_one(_noted(state))
+            ledger.execute_one(noted(state))
         raise ConflictError(
             "experiment and database have both got further trials",
             hint="import into another store",
@@ -211,10 +207,10 @@ class Taking:
         unfinished = [pair for pair in zip(batch, records, strict=True) if not Status.parse(pair[0].status).is_final]
 
         def then(part: Part) -> list[Draft]:
-            drafts = [_noted(state)]
+            drafts = [noted(state)]
             for row, record in unfinished:
                 drafts.append(Draft("revive", {"record": record.to_json(), "part": part.id}))
-                drafts.append(Draft("amend", _reopened(row)))
+                drafts.append(reopened(row))
             return drafts
 
         take_in(ledger, records, steps, keys, then)
@@ -257,37 +253,11 @@ class Taking:
         done = sum(count for trial, count in counts if trial <= state["samples"])
         for first, last, _ in ranges([each for each in counts if each[0] > state["samples"]]):
             for batch in self._source.samples(row.exp_id, first, last):
-                ledger.log_telemetry(_telemetry(batch))
+                ledger.log_telemetry(samples_table(batch))
                 done += len(batch)
                 self._tell(f"{row.exp_id}: telemetry", done, total)
             state["samples"] = last
-            ledger.execute_one(_noted(state))
-
-
-def _noted(state: Mapping[str, Any]) -> Draft:
-    return Draft("document", {"name": PROGRESS, "value": pack(dict(state)), "revision": None})
-
-
-def _reopened(row: TrialRow) -> dict[str, Any]:
-    """What the journal says of a trial that has not ended, after it was taken in."""
-    status = Status.parse(row.status)
-    began = {"started_at": format_time(row.starts_at), "attempt": 1} if status.is_active else {}
-    return {"trial": row.id - 1, "status": status, "reason": IMPORTED, **began}
-
-
-def _telemetry(samples: Sequence[Sample]) -> pa.Table:
-    trials, times, names, texts = zip(*samples, strict=True)
-    for name in dict.fromkeys(names):
-        check_name(name, "telemetry series")
-    count = len(samples)
-    columns = [
-        pa.array([trial - 1 for trial in trials], pa.int64()),
-        pa.repeat(pa.scalar(1, pa.int32()), count),
-        pa.array(times, TIME),
-        pa.array(names, pa.string()),
-        *split_values([typed(text) for text in texts]),
-    ]
-    return pa.table(columns, schema=ROW_SCHEMAS["telemetry"])
+            ledger.execute_one(noted(state))
 
 
 def _plain(value: Any) -> Any:
