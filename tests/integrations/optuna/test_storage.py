@@ -580,3 +580,75 @@ def test_a_vacuum_leaves_the_heartbeats_of_running_trials(place: str) -> None:
     storage.record_heartbeat(numbers[0])
     assert storage._get_stale_trial_ids(study_id) == []
     assert math.isfinite(storage._grace_s())
+
+
+# Distributions of one name
+
+
+def test_of_two_processes_with_other_distributions_of_a_name_one_is_refused(storage: TrialStoreStorage) -> None:
+    """Nothing of either trial is committed yet: what they suggested rides along with later calls."""
+    study_id = storage.create_new_study(MINIMIZE, "tune")
+    other = again(storage)
+    mine, theirs = storage.create_new_trial(study_id), other.create_new_trial(study_id)
+
+    storage.set_trial_param(mine, "x", 0.5, UNIT)
+    with pytest.raises(ValueError, match="different distribution kind"):
+        other.set_trial_param(theirs, "x", 1, CategoricalDistribution(("a", "b")))
+    storage.set_trial_param(mine, "k", 0, CategoricalDistribution(("a", "b")))
+    with pytest.raises(ValueError, match="dynamic value space"):
+        other.set_trial_param(theirs, "k", 0, CategoricalDistribution(("b", "a")))
+    other.set_trial_param(theirs, "x", 7.5, FloatDistribution(0, 10))  # another range may follow
+
+    storage.set_trial_state_values(mine, TrialState.COMPLETE, [1.0])
+    other.set_trial_state_values(theirs, TrialState.COMPLETE, [1.0])
+    trials = again(storage).get_all_trials(study_id)
+    assert [trial.params for trial in trials] == [{"x": 0.5, "k": "a"}, {"x": 7.5}]
+    other.close()
+
+
+def test_who_asks_at_once_for_other_distributions_is_told_the_same(storage: TrialStoreStorage, hurried: None) -> None:
+    study_id = storage.create_new_study(MINIMIZE, "tune")
+    kinds: list[Any] = [UNIT, IntDistribution(0, 1), CategoricalDistribution((0, 1)), CategoricalDistribution((1, 0))]
+    others = [again(storage) for _ in kinds]
+    numbers = [other.create_new_trial(study_id) for other in others]
+    gate = threading.Barrier(len(kinds))
+    taken: list[tuple[str, int]] = []
+
+    def suggest(index: int) -> None:
+        for name in map(str, range(10)):
+            gate.wait()
+            try:
+                others[index].set_trial_param(numbers[index], name, 1, kinds[index])
+            except ValueError:
+                continue
+            taken.append((name, index))
+
+    threads = [threading.Thread(target=suggest, args=(index,)) for index in range(len(kinds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for other in others:
+        other.close()
+
+    assert sorted(name for name, _ in taken) == sorted(map(str, range(10))), "of each name one kind is taken"
+    trials = again(storage).get_all_trials(study_id)
+    assert {(name, index) for index, trial in enumerate(trials) for name in trial.params} == set(taken)
+
+
+def test_a_distribution_costs_a_commit_once_in_a_study(storage: TrialStoreStorage) -> None:
+    study = optuna.create_study(storage=storage)
+    journal = storage._study(study._study_id).ledger.journal
+
+    def commits(used: Any, trials: int) -> int:
+        with journal.view() as state:
+            before = state.seq
+        used.optimize(lambda trial: trial.suggest_float("x", 0, 1) + trial.suggest_int("n", 0, 9), n_trials=trials)
+        with journal.view() as state:
+            return state.seq - before
+
+    assert commits(study, 1) == 4
+    assert commits(study, 5) == 10
+    other = again(storage)
+    assert commits(optuna.load_study(study_name=study.study_name, storage=other), 3) == 6
+    other.close()

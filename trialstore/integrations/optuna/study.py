@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from trialstore.experiment import Experiment
+from trialstore.integrations.optuna.agreeing import agree
 from trialstore.integrations.optuna.naming import METADATA
 from trialstore.integrations.optuna.pending import Pending
 from trialstore.integrations.optuna.spaces import distribution_of_text, distributions_of, text_of
@@ -197,20 +198,35 @@ class Study:
         return True
 
     def set_param(self, number: int, name: str, internal: float, distribution: BaseDistribution) -> None:
-        """Set a parameter, given as the number that the sampler works with."""
+        """Set a parameter, given as the number that the sampler works with.
+
+        Raises:
+            ValueError: the study has an incompatible distribution of it, in whatever process it came first.
+        """
         with self._lock:
             self._open(number)
             known = self._view.distributions.get(name)
-            if known is not None:
-                check_distribution_compatibility(known, distribution)
+        check_distribution_compatibility(self._agreed(name, distribution) if known is None else known, distribution)
+        with self._lock:
+            self._open(number)
             value = distribution_of_text(text_of(distribution)).to_external_repr(internal)
             if self._is_native and name in self._space:
                 _, problem = self._space[name].check(value)
                 if problem is not None:
                     raise ValueError(f"{name!r} {problem}")
             self._pending(number).set_param(name, value, distribution)
-            self._view.distributions.setdefault(name, distribution)
         self._set()
+
+    def _agreed(self, name: str, distribution: BaseDistribution) -> BaseDistribution:
+        """The study's distribution of a parameter that this process knows of no trial."""
+        with self._lock:
+            self._view.refresh(minimize=self._minimize)
+            known = self._view.distributions.get(name)
+        if known is None:
+            known = agree(self.ledger.journal, self._commit, name, distribution)
+            with self._lock:
+                known = self._view.distributions.setdefault(name, known)
+        return known
 
     def set_attr(self, number: int, key: str, value: Any, size_bytes: int, *, system: bool) -> None:
         """Set an attribute, which JSON can say."""
