@@ -24,7 +24,7 @@ optuna() {
     "$folder/optuna/bin/pip" install --quiet --upgrade pip # an older one searches for minutes
     "$folder/optuna/bin/pip" install --quiet -e ".[optuna,s3,testing]" "optuna==$release" "optuna-dashboard>=0.21" "grpcio>=1.74" "protobuf>=6.31" \
       "plotly>=6.0" "pandas>=2.2" "scikit-learn>=1.7" "cmaes>=0.12" "fakeredis[lua]>=2.30" "moto[s3,server]>=5.2" "boto3>=1.43" "s3fs>=2026.9" "aiobotocore>=3.10" \
-      "adlfs>=2026.8" "gcsfs>=2026.10" "gcp-storage-emulator>=2026.7" \
+      "adlfs>=2026.8" "gcsfs>=2026.10" "gcp-storage-emulator>=2026.7" "psycopg[binary]>=3.2" "pymysql>=1.1" \
       "pytest-xdist>=3.7" "pytest-timeout>=2.4"
     "$folder/optuna/bin/python" -m pytest -q -n 2 --confcutdir=tests tests/integrations/optuna
     rm -rf "$folder/optuna"

@@ -27,20 +27,21 @@ def started_postgresql() -> Iterator[str]:
     initdb, postgres = _program("initdb"), _program("postgres")
     with _folder("pg") as folder:
         data = folder / "data"
-        _run(folder, initdb, "-D", str(data), "-U", "mlos", "--auth=trust", "-E", "UTF8", "--no-sync", "--locale=C")
+        _run(folder, initdb, "-D", str(data), "-U", "tester", "--auth=trust", "-E", "UTF8", "--no-sync", "--locale=C")
         # The server's zone is not UTC, as on many machines.
         settings = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "timezone=America/Chicago")
         state = data / "postmaster.pid"
         command = (postgres, "-D", str(data), "-k", str(folder), *settings)
         with _serving(folder, lambda: state.exists() and "ready" in state.read_text().split(), *command):
-            yield f"postgresql+psycopg://mlos@/{{name}}?host={folder}"
+            yield f"postgresql+psycopg://tester@/{{name}}?host={folder}"
 
 
 @contextmanager
 def started_mariadb() -> Iterator[str]:
     """The address of an empty database on a MariaDB server, as above.
 
-    Its texts take one byte a character: the keys of mlos_bench's schema are too long for it otherwise.
+    Its texts take one byte a character unless a database says otherwise: the keys of mlos_bench's schema are too long
+    for it then.
     """
     install, server = _program("mariadb-install-db"), _program("mariadbd")
     with _folder("my") as folder:

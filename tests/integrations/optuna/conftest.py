@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.database_servers import database_servers
 from tests.support.optional_tool import Skipped, let_warn
+
+__all__ = ["database_servers"]
 
 try:
     with warnings.catch_warnings():

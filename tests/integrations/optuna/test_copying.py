@@ -8,24 +8,28 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 from optuna.trial import TrialState, create_trial
 
 import trialstore as ts
+from tests.support.database_servers import DATABASE_SERVERS
 from trialstore.integrations.optuna import TrialStoreStorage, import_studies
 from trialstore.integrations.optuna.likeness import differing, first_difference
-from trialstore.model.errors import ConflictError, NotFoundError, UsageError
+from trialstore.model.errors import ConflictError, MissingExtraError, NotFoundError, UsageError
+from trialstore.model.identity import new_ulid
 
 ROOT = Path(__file__).resolve().parents[3]
-KINDS = ("database", "journal")
+KINDS = ("database", "journal", "redis", *DATABASE_SERVERS)
 
 
 def address(kind: str, folder: Path) -> str:
@@ -33,12 +37,47 @@ def address(kind: str, folder: Path) -> str:
 
 
 def storage_at(kind: str, folder: Path) -> Any:
-    where = address(kind, folder)
-    return RDBStorage(where) if kind == "database" else JournalStorage(JournalFileBackend(where))
+    return opened(address(kind, folder))
 
 
-def fill(storage: Any) -> None:
-    """Studies with one of everything."""
+def opened(where: str) -> Any:
+    """One of Optuna's storages, made where there is none."""
+    if where.startswith("redis:"):
+        return JournalStorage(JournalRedisBackend(where))
+    return RDBStorage(where) if "://" in where else JournalStorage(JournalFileBackend(where))
+
+
+@pytest.fixture(params=KINDS)
+def where(
+    request: pytest.FixtureRequest, tmp_path: Path, database_servers: Any, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The address of an empty storage of Optuna's, of each kind."""
+    if request.param == "redis":
+        monkeypatch.setattr("optuna.storages.journal._redis.redis.Redis", fakeredis.FakeRedis)
+        return f"redis://{new_ulid()}.test:6379"
+    if request.param in DATABASE_SERVERS:
+        unicode = "CHARACTER SET utf8mb4" if request.param == "mariadb" else ""
+        return str(database_servers.database(request.param, unicode))
+    return address(request.param, tmp_path)
+
+
+@pytest.fixture
+def source(where: str) -> Iterator[Any]:
+    """The storage there."""
+    storage = opened(where)
+    yield storage
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def fill(storage: Any, far: int = 2**33) -> None:
+    """Studies with one of everything.
+
+    Args:
+        storage: Where.
+        far: A step: on a server Optuna's column of them takes 32 bits.
+    """
     study = optuna.create_study(study_name="tune / Ω", storage=storage, direction="maximize")
     study.set_user_attr("team", {"name": "db", "sizes": [1, 2.5, None]})
     storage.set_study_system_attr(study._study_id, "dashboard:note_ver", 3)
@@ -58,7 +97,7 @@ def fill(storage: Any) -> None:
                 distributions=distributions,
                 user_attrs={"n": 2**70, "nested": {"b": [None, True, {"c": 1.0}]}},
                 system_attrs={"fixed_params": {"z": 0.5}},
-                intermediate_values={-3: math.nan, 2**33: math.inf, 0: 1.0},
+                intermediate_values={-3: math.nan, far: math.inf, 0: 1.0},
             )
         )
     study.add_trial(create_trial(state=TrialState.PRUNED, value=2.0, intermediate_values={1: 0.5}))
@@ -81,13 +120,11 @@ def same(one: Any, other: Any, name: str) -> None:
     assert first_difference(mine, others) is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_everything_comes_over_exactly_and_goes_back(kind: str, tmp_path: Path, place: str) -> None:
-    source = storage_at(kind, tmp_path)
-    fill(source)
+def test_everything_comes_over_exactly_and_goes_back(where: str, source: Any, tmp_path: Path, place: str) -> None:
+    fill(source, 2**31 - 1 if where.startswith(("postgresql", "mysql")) else 2**33)
     told: list[tuple[str, int, int]] = []
 
-    copied = import_studies(address(kind, tmp_path), place, progress=lambda *what: told.append(what))
+    copied = import_studies(where, place, progress=lambda *what: told.append(what))
 
     assert {one.name: (one.trials, one.added) for one in copied} == {"tune / Ω": (9, 9), "two": (3, 3), "empty": (0, 0)}
     assert told[-1] == ("empty", 0, 0)
@@ -104,23 +141,21 @@ def test_everything_comes_over_exactly_and_goes_back(kind: str, tmp_path: Path, 
     same(back, storage, "two")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_source_that_grew_is_copied_again_without_doubling(kind: str, tmp_path: Path, place: str) -> None:
-    source = storage_at(kind, tmp_path)
+def test_a_source_that_grew_is_copied_again_without_doubling(where: str, source: Any, place: str) -> None:
     study = optuna.create_study(study_name="tune", storage=source)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
     study.enqueue_trial({"x": 0.5})
     study.enqueue_trial({"x": 0.75})
-    import_studies(source, place)
+    import_studies(where, place)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)  # those that waited
     running = study.ask()
     running.suggest_float("x", 0, 1)
-    (first,) = import_studies(source, place)
+    (first,) = import_studies(where, place)
     running.report(1.5, 3)
     running.set_user_attr("note", [1])
     study.tell(running, 0.5)
-    (second,) = import_studies(source, place)
-    (third,) = import_studies(source, place)
+    (second,) = import_studies(where, place)
+    (third,) = import_studies(where, place)
 
     assert (first.added, first.updated) == (1, 2)
     assert (second.added, second.updated) == (0, 1)
@@ -193,6 +228,8 @@ def test_errors_say_what_to_do(tmp_path: Path, place: str) -> None:
         import_studies(f"sqlite:///{tmp_path}/none.db", place)
     with pytest.raises(UsageError, match="not an address"):
         import_studies("nothing://host/name", place)
+    with pytest.raises(MissingExtraError, match=r"driver[\s\S]*postgresql\+psycopg"):
+        import_studies("mysql://host/name", place)
     assert not list(tmp_path.iterdir())
     fill(storage_at("database", tmp_path))
     with pytest.raises(NotFoundError, match="did you mean"):

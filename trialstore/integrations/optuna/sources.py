@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
-from trialstore.model.errors import NotFoundError, UsageError
+from trialstore.model.errors import MissingExtraError, NotFoundError, UsageError
 
 __all__ = ["opened_source"]
 
@@ -24,6 +24,7 @@ def opened_source(source: str | os.PathLike[str] | BaseStorage) -> Iterator[Base
         source: A URL of a database, of Redis (``redis://…``), or the path of a journal file or of an SQLite file.
 
     Raises:
+        MissingExtraError: the driver of such a database is not installed.
         NotFoundError: there is no such file. None is made.
         UsageError: it is no address of a storage of Optuna.
     """
@@ -68,6 +69,12 @@ def _database(url: str) -> Iterator[BaseStorage]:
             hint="such as sqlite:///study.db, postgresql://host/name or the path of a journal file",
             scheme=url.partition("://")[0],
         ) from None
+    except ImportError as error:
+        raise MissingExtraError(
+            "the driver of this kind of database is not installed",
+            hint="install it, or name one that is, such as postgresql+psycopg:// or mysql+pymysql://",
+            scheme=url.partition("://")[0],
+        ) from error
     try:
         yield storage
     finally:
