@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
+import pickle
+import re
+import signal
 import subprocess
 import sys
 from datetime import datetime
@@ -73,6 +77,43 @@ def test_the_command_line_runs_and_goes_on(tmp_path: Path) -> None:
     assert opened_again.experiments["mock"].default_tunable_config_id == first.tunable_config_id == 1
     best = opened_again.store.sql("SELECT min(metrics.score) FROM trials").fetchone()
     assert best == (frame["result.score"].min(),)
+
+
+def test_a_killed_command_line_goes_on_and_nothing_that_it_told_of_is_lost(tmp_path: Path) -> None:
+    storage = written(tmp_path, url=str(tmp_path / "results"))
+    more = ("--log_level", "INFO", "--trial_config_repeat_count", "2")
+    command = [sys.executable, "-m", "trialstore.integrations.mlos_bench", *mock(tmp_path, storage, *more)]
+    where = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent), "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(command, env=where, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        told = []
+        for line in running.stderr:
+            told.append(line)
+            if "Execute trial # 5/" in line:
+                running.send_signal(signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    # A line says: trial 3 of the experiment "mock" with configuration 2.
+    scheduled = dict(re.findall(r"QUEUE: Add new trial: mock:(\d+):(\d+)", "".join(told)))
+    ended = dict(
+        re.findall(r"QUEUE: Update trial results: mock:(\d+):\d+ :: Status.SUCCEEDED .*?([\d.]+)\)", "".join(told))
+    )
+    assert len(scheduled) >= 6
+    assert len(ended) >= 4
+    with ts.open(tmp_path / "results", mode="r") as store:
+        rows = {trial.number + 1: trial for trial in store["mock"].trials()}
+        assert sorted(rows) == list(range(1, len(rows) + 1))
+        assert rows.keys() >= set(map(int, scheduled))
+        for number, score in ended.items():
+            assert (rows[int(number)].status, rows[int(number)].metrics["score"]) == (ts.Status.SUCCEEDED, float(score))
+        before = {number: trial.ended_at for number, trial in rows.items() if trial.status.is_final}
+    again = started("trialstore.integrations.mlos_bench", *mock(tmp_path, storage, *more), folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    frame = storage_factory_from(storage).experiments["mock"].results_df.set_index("trial_id")
+    assert (frame["status"] == "SUCCEEDED").all()  # also that which ran when it was killed
+    assert frame.index.tolist() == list(range(1, len(frame) + 1))
+    assert len(frame) >= len(rows) + 2
+    assert frame["tunable_config_id"].loc[list(map(int, scheduled))].tolist() == list(map(int, scheduled.values()))
+    assert all(frame["ts_end"][number] == at for number, at in before.items())  # they were not run again
 
 
 def storage_factory_from(path: str) -> Any:
@@ -198,6 +239,39 @@ def test_several_runners_share_the_trials_of_an_experiment(tmp_path: Path) -> No
     assert (frame["trial_runner_id"] == frame["result.score"]).all()
     rows = storage.store.sql("SELECT trial + 1, value FROM telemetry ORDER BY trial").fetchall()
     assert rows == list(zip(frame["trial_id"], frame["trial_runner_id"], strict=True))
+
+
+def test_a_scheduler_spreads_its_trials_over_its_runners(experiment: Any, storage: Any, tunables: Any) -> None:
+    """As mlos_bench's main branch does it: in turns, each runner is given trials, and runs those that it was given."""
+    runners, repeats, last = (1, 2, 3), 2, -1
+    turn = itertools.cycle(runners)
+    for config in suggestions(tunables, 3):
+        last = max(experiment.load(last)[0], default=last)
+        for repeat in range(1, repeats + 1):
+            experiment.new_trial(config.copy(), config={"repeat_i": repeat})
+        now = datetime.now(pytz.UTC)
+        for trial in experiment.pending_trials(now, running=False, trial_runner_assigned=False):
+            assert (trial.trial_runner_id, trial.status) == (None, Status.PENDING)
+            runner = next(turn)
+            assert trial.set_trial_runner(runner) == runner
+            trial.add_new_config_data({"runner_of": runner})
+        assert list(experiment.pending_trials(now, running=False, trial_runner_assigned=False)) == []
+        for trial in experiment.pending_trials(now, running=False, trial_runner_assigned=True):
+            again = pickle.loads(pickle.dumps(storage)).get_experiment_by_id("Test-001", tunables, {"score": "min"})
+            there = again.get_trial_by_id(trial.trial_id)  # in the runner's own process
+            assert there.trial_runner_id == trial.trial_runner_id
+            assert there.config()["runner_of"] == str(trial.trial_runner_id)
+            there.update_telemetry(Status.SUCCEEDED, now, [(now, "cpu", 0.5)])
+            there.update(Status.SUCCEEDED, now, {"score": trial.trial_id})
+    data = storage.experiments["Test-001"]
+    assert list(data.trials) == list(range(1, 7))
+    for number, trial in data.trials.items():
+        assert trial.tunable_config_id == (number - 1) // repeats + 1
+        assert trial.trial_runner_id == (number - 1) % len(runners) + 1
+        repeat = (number - 1) % repeats + 1
+        assert trial.metadata_dict == {"repeat_i": repeat, "runner_of": trial.trial_runner_id}
+        assert trial.results_dict == {"score": number}
+        assert len(trial.telemetry_df) == 1
 
 
 def test_one_of_several_processes_ends_a_trial(tmp_path: Path, storage: Any, experiment: Any, tunables: Any) -> None:

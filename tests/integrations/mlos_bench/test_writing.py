@@ -270,9 +270,10 @@ def test_config_data_is_added_and_never_replaced(experiment: Any, storage: Any, 
     assert dict(rows.itertuples(index=False)) == {"a": "1", "b": "2", "c": None}
 
 
-def test_config_data_must_be_plain(experiment: Any, tunables: Any) -> None:
-    with pytest.raises(ValueError, match="lambda"):
-        experiment.new_trial(tunables, config={"call": lambda: 1})
+@pytest.mark.parametrize("ill", [object(), lambda: 1, {"nested": {"call": lambda: 1}}])
+def test_config_data_must_be_plain(experiment: Any, tunables: Any, ill: Any) -> None:
+    with pytest.raises(ValueError, match=r"object|lambda"):
+        experiment.new_trial(tunables, config={"a": 1, "ill": ill})
     assert list(experiment.pending_trials(datetime.now(pytz.UTC), running=True)) == []
 
 
