@@ -11,6 +11,7 @@ from trialstore.model.codec import unpack
 from trialstore.model.errors import UsageError, nearest
 from trialstore.model.metric import Metric
 from trialstore.model.status import Status
+from trialstore.tables.fieldnames import field_of
 from trialstore.tables.schema import PLACEHOLDER, STRUCTS, fold_name
 from trialstore.tables.values import nearest_double
 
@@ -30,7 +31,7 @@ def column(name: str, schema: Mapping[str, pl.DataType]) -> pl.Expr:
         return pl.col(name)
     struct, dot, field = name.partition(".")
     if dot and struct in STRUCTS and field in fields(schema, struct):
-        return pl.col(struct).struct.field(field)
+        return field_of(pl.col(struct), schema[struct].to_schema(), field)  # type: ignore[attr-defined]
     known = [*schema, *(f"{struct}.{field}" for struct in STRUCTS for field in fields(schema, struct))]
     near = nearest(name, known)
     raise UsageError(
@@ -59,7 +60,7 @@ def with_value(rows: pl.LazyFrame, metric: Metric, others: Iterable[Metric], ali
     known = fields(schema, "metrics")
     alike = [other.name for other in others if fold_name(other.name) == fold_name(metric.name)]
     if metric.name in known and alike in ([], [metric.name]):
-        value = pl.col("metrics").struct.field(metric.name)
+        value = field_of(pl.col("metrics"), schema["metrics"].to_schema(), metric.name)  # type: ignore[attr-defined]
         whole = schema["metrics"].to_schema()[metric.name] == pl.Int64  # type: ignore[attr-defined]
         return rows.with_columns((value if whole else value.cast(pl.Float64, strict=False)).alias(alias))
     return rows.map_batches(
@@ -72,7 +73,7 @@ def with_value(rows: pl.LazyFrame, metric: Metric, others: Iterable[Metric], ali
 
 
 def _looked_up(frame: pl.DataFrame, name: str, field: bool, alias: str) -> pl.DataFrame:
-    shown = frame["metrics"].struct.field(name) if field else pl.Series([None] * frame.height)
+    shown = frame["metrics"].struct.unnest()[name] if field else pl.Series([None] * frame.height)
     values = [
         _number(
             value

@@ -29,6 +29,7 @@ from trialstore.model.times import now_text, parse_time
 from trialstore.reporting.facts import parse_status
 from trialstore.reporting.prefixes import flatten
 from trialstore.reporting.rows import rows_from
+from trialstore.tables.fieldnames import column_of, field_of
 from trialstore.tables.schema import STRUCTS, trials_schema
 from trialstore.tables.trials import records_from
 
@@ -79,7 +80,8 @@ def _told(rows: pl.DataFrame, *, by_name: bool) -> pl.DataFrame:
     lost: dict[int, dict[str, Any]] = {}
     for name in STRUCTS:
         if name not in _EMPTY_MEANS_ABSENT:
-            values = [pl.col(name).struct.field(field).is_null() for field in rows.schema[name].to_schema()]  # type: ignore[attr-defined]
+            known = rows.schema[name].to_schema()  # type: ignore[attr-defined]
+            values = [field_of(pl.col(name), known, field).is_null() for field in known]
             for index in _where(rows, pl.col(name).is_not_null() & pl.all_horizontal(values)):
                 lost.setdefault(index, {})[name] = {}
     if by_name:
@@ -186,7 +188,8 @@ def _cast(values: pl.Series, target: pl.DataType) -> pl.Series:
         return values
     if isinstance(dtype, pl.Struct) and isinstance(target, pl.Struct):
         names = [field.name for field in target.fields]
-        typed = [_typed(f"{values.name}.{name}", dtype.to_schema()[name], pl.col(name)) for name in names]
+        known = dtype.to_schema()
+        typed = [_typed(f"{values.name}.{name}", known[name], column_of(known, name)) for name in names]
         there = values.is_not_null()
         return values.struct.unnest().select(pl.when(there).then(pl.struct(typed)).alias(values.name)).to_series()
     if dtype == pl.Datetime and dtype.time_zone is None:  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from trialstore.query.repeats import REPEATS
 from trialstore.query.scan import scan_files
 from trialstore.query.sources import Source, sources_of
 from trialstore.query.workspace import experiments_table
+from trialstore.tables.fieldnames import field_of
 from trialstore.tables.schema import PLACEHOLDER, ROW_SCHEMAS, STRUCTS, TRIAL_COLUMNS, Fields, fold_name, trials_schema
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _conform(rows: pl.LazyFrame, own: Mapping[str, Fields], structs: Mapping[str
         values = []
         for name, kind in fields.items():
             there = spelling.get(fold_name(name))
-            value = pl.lit(None) if there is None else pl.col(column).struct.field(there)
+            value = pl.lit(None) if there is None else field_of(pl.col(column), mine, there)
             values.append(value.cast(_dtype(kind)).alias(name))
         changed.append(pl.when(pl.col(column).is_not_null()).then(pl.struct(values)).alias(column))
     return rows.with_columns(changed) if changed else rows

@@ -11,6 +11,7 @@ from trialstore.model.metric import Metric
 from trialstore.model.profile import PROFILE_FIELDS, MemoryUnit
 from trialstore.model.status import Status
 from trialstore.reporting.facts import TRIAL, parse_status, status_word
+from trialstore.tables.fieldnames import column_of, field_of
 from trialstore.tables.schema import PLACEHOLDER
 
 __all__ = ["flatten", "is_flat", "unflatten"]
@@ -46,9 +47,7 @@ def flatten(frame: pl.DataFrame, metrics: Sequence[Metric] = ()) -> pl.DataFrame
         if name == "metrics":
             columns += _metric_columns(dtype, metrics)
         elif name in _PREFIXES:
-            columns += [
-                pl.col(name).struct.field(field).alias(_PREFIXES[name] + field) for field in _struct_fields(dtype)
-            ]
+            columns += [_field(name, dtype, field).alias(_PREFIXES[name] + field) for field in _struct_fields(dtype)]
         elif name == "profiles":
             columns += [column for measured in _measured(frame) for column in _profile_columns(measured)]
         elif name == "status":
@@ -57,7 +56,7 @@ def flatten(frame: pl.DataFrame, metrics: Sequence[Metric] = ()) -> pl.DataFrame
             shown = pl.format("{}-{}", pl.col("experiment"), pl.col("trial"))
             columns.append(pl.col("name").fill_null(shown))
         else:
-            columns.append(pl.col(name).alias(_RENAMED.get(name, name)))
+            columns.append(column_of(frame.columns, name).alias(_RENAMED.get(name, name)))
     return frame.select(columns)
 
 
@@ -96,7 +95,7 @@ def unflatten(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Metric, ...]]:
             known = {word: parse_status(word).value for word in frame["status"].unique().drop_nulls().to_list()}
             columns.append(pl.col("status").replace_strict(known, return_dtype=pl.String))
         else:
-            columns.append(pl.col(name).alias(back.get(name, name)))
+            columns.append(column_of(frame.columns, name).alias(back.get(name, name)))
     for name, fields in groups.items():
         if fields:
             value = pl.struct(fields)
@@ -124,11 +123,16 @@ def _metric_columns(dtype: pl.DataType, metrics: Sequence[Metric]) -> list[pl.Ex
     columns = []
     for metric in metrics:
         known = metric.name in fields
-        value = pl.col("metrics").struct.field(metric.name) if known else pl.lit(None, pl.Float64)
+        value = _field("metrics", dtype, metric.name) if known else pl.lit(None, pl.Float64)
         columns.append(value.alias(f"metric:{metric}"))
     declared = {metric.name for metric in metrics}
     rest = [field for field in fields if field not in declared]
-    return columns + [pl.col("metrics").struct.field(field).alias(f"value:{field}") for field in rest]
+    return columns + [_field("metrics", dtype, field).alias(f"value:{field}") for field in rest]
+
+
+def _field(column: str, dtype: pl.DataType, name: str) -> pl.Expr:
+    assert isinstance(dtype, pl.Struct)
+    return field_of(pl.col(column), (field.name for field in dtype.fields), name)
 
 
 def _measured(frame: pl.DataFrame) -> list[str]:
