@@ -10,6 +10,7 @@ trap 'rm -rf "$folder"' EXIT
 
 ax() {
   python3 -m venv "$folder/ax"
+  "$folder/ax/bin/pip" install --quiet --upgrade pip # an older one searches for minutes
   # Ax takes any torch; asked for by itself and exactly, a build for the CPU is taken where there is one.
   "$folder/ax/bin/pip" install --quiet "torch==2.13.0"
   "$folder/ax/bin/pip" install --quiet -e ".[ax,testing]" "pyfakefs>=5.8" "tensorboard>=2.20" "pytest-xdist>=3.7" "pytest-timeout>=2.4"
@@ -33,6 +34,7 @@ optuna() {
 
 mlos_bench() {
   python3 -m venv "$folder/mlos_bench"
+  "$folder/mlos_bench/bin/pip" install --quiet --upgrade pip
   "$folder/mlos_bench/bin/pip" install --quiet -e ".[mlos,testing]" "mlos_viz>=0.6.2" "pytest-xdist>=3.7" "pytest-timeout>=2.4" \
     "duckdb-engine>=0.17" "psycopg[binary]>=3.2" "pymysql>=1.1"
   "$folder/mlos_bench/bin/python" -m pytest -q -n 2 --confcutdir=tests/integrations tests/integrations/mlos_bench

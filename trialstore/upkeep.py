@@ -62,6 +62,7 @@ class Upkeep:
         for ledger in self.ledgers():
             ledger.commit_buffered()
             done.append(compact(ledger.blobs, ledger.key, ledger.journal, grace=keep, progress=progress))
+            ledger.stored.log.settle()
         return done
 
     def checkpoint(self) -> list[str]:

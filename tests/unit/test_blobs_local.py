@@ -10,7 +10,6 @@ import stat
 import struct
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,7 +190,6 @@ class TestFlushes:
 
         monkeypatch.setattr(staging, "push", lambda fd: steps.append("push"))
         monkeypatch.setattr(staging, "_sync", flush)
-        monkeypatch.setattr(os, "sync", lambda: steps.append("everything"))
         return steps
 
     @staticmethod
@@ -209,8 +207,7 @@ class TestFlushes:
         names = 0 if staging.nameless_files_work(str(tmp_path)) else 1
         steps.clear()
         blobs.create("a/b", b"1")
-        with blobs.guard("a"):
-            blobs.create("a/c", b"1")
+        blobs.create("a/c", b"1")
         assert steps == ([f"file of {names}", "folder"] if known is Flushing.BOTH else ["push", "folder"]) * 2
 
     def test_without_a_journal_a_file_has_a_name_when_it_is_flushed(
@@ -223,58 +220,6 @@ class TestFlushes:
         blobs.write_stream("a/c", io.BytesIO(b"3"))
         assert steps == ["file of 1", "folder"] * 3
         assert files_of(tmp_path / "store") == ["a/b", "a/c", "a/first"]
-
-    def test_without_a_journal_one_flush_is_enough_for_whoever_has_the_turn(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
-    ) -> None:
-        blobs = self.opened(tmp_path, monkeypatch, Flushing.FILE)
-        steps.clear()
-        with blobs.guard("a") as mine:
-            assert mine
-            blobs.create("a/b", b"1")
-            assert steps == ["push", "file of 1"]
-            steps.clear()
-            blobs.create("other/b", b"1")
-            assert steps[-2:] == ["file of 1", "folder"]
-        steps.clear()
-        with blobs.guard("a"):
-            assert steps == []
-
-    @pytest.mark.parametrize("end", ["killed", "failed"])
-    def test_who_comes_after_a_turn_that_was_broken_off_has_everything_flushed(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str], end: str
-    ) -> None:
-        blobs = self.opened(tmp_path, monkeypatch, Flushing.FILE)
-        if end == "failed":
-            with pytest.raises(ZeroDivisionError), blobs.guard("a"):
-                raise ZeroDivisionError
-        else:
-            script = """
-                import os, sys
-                from trialstore.blobs import local
-                from trialstore.blobs.barrier import Flushing
-                local.flushing = lambda folder: Flushing.FILE
-                with local.LocalBlobs(sys.argv[1]).guard("a"):
-                    os._exit(1)
-            """
-            command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "store")]
-            assert subprocess.run(command, check=False).returncode == 1
-        steps.clear()
-        with blobs.guard("a"):
-            assert steps == ["everything"]
-        with blobs.guard("a"):
-            assert steps == ["everything"]
-
-    def test_who_is_not_let_in_has_everything_flushed_before_it_builds_on_it(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
-    ) -> None:
-        blobs = self.opened(tmp_path, monkeypatch, Flushing.FILE)
-        other = LocalBlobs(str(tmp_path / "store"))
-        with other.guard("a"), blobs.guard("a", patience_s=0) as mine:
-            assert not mine
-            steps.clear()
-            blobs.create("a/b", b"1")
-        assert steps == ["everything", "file of 1", "folder"]
 
     @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a file system of Linux")
     @pytest.mark.parametrize(

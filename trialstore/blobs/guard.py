@@ -117,16 +117,16 @@ class _Hold:
         self._fd, free = self._guards.acquire(self._name, self._patience_s)
         if self._fd is not None and self._turns is not None:
             try:
-                self._turns.begin(self._name, self._fd)
+                self._turns.begin(self._name)
             except BaseException:
                 self._guards.release(self._name, self._fd)
                 raise
         return free
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._fd is not None:
             if self._turns is not None:
-                self._turns.end(self._fd, whole=kind is None)
+                self._turns.end()
             self._guards.release(self._name, self._fd)
 
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import IO, Literal
 
+from trialstore.blobs.ahead import Ahead
 from trialstore.blobs.barrier import Flushing, begin, flushing
 from trialstore.blobs.folders import Folders
 from trialstore.blobs.guard import FolderGuards
@@ -54,7 +55,8 @@ class LocalBlobs:
         UsageError: the root, or a parent of it, is a file.
 
     Cost: `create` opens, writes and links one file: about 0.01 ms, and two fsyncs more for ``"machine"``
-    (one where `trialstore.blobs.barrier` knows that it is enough).
+    (one where `trialstore.blobs.barrier` knows that it is enough, and one of a block that is there already for whoever
+    has the guard of the folder, where `trialstore.blobs.ahead` can be used).
     """
 
     def __init__(self, root: str, *, durability: Durability = "machine") -> None:
@@ -66,7 +68,7 @@ class LocalBlobs:
         self._durability: Durability = durability
         self._nameless: bool | None = None
         self._flushing: Flushing | None = None
-        self._turns = Turns()
+        self._turns = Turns(self._root)
         self._straight = Straight(self._root)
         self._folders = Folders(self._root, self._straight, durable=self._durable)
         self._guards = FolderGuards(self._base + ".locks")
@@ -216,10 +218,26 @@ class LocalBlobs:
             raise from_oserror(error, "write a blob", key=key, url=self.url) from error
 
     def _put_once(self, folder: str, name: str, data: bytes, *, new: bool, durable: bool) -> bool:
-        in_turn = new and durable and self._is_my_turn(folder)
+        ahead = self._turns.ahead(folder[len(self._base) :]) if new and durable else None
         with self._stage(folder) as staged:
             staged.write(data)
-            return self._publish(staged, folder, name, new=new, durable=durable, in_turn=in_turn)
+            place = None if ahead is None else self._append(ahead, name, data)
+            if ahead is None or place is None:
+                return self._publish(staged, folder, name, new=new, durable=durable)
+            created = False
+            try:
+                created = self._publish(staged, folder, name, new=new, durable=False)
+            finally:
+                if not created:
+                    ahead.take_back(place)
+            return created
+
+    @staticmethod
+    def _append(ahead: Ahead, name: str, data: bytes) -> int | None:
+        try:
+            return ahead.append(name, data)
+        except OSError as error:
+            raise unsynced(error, blob=name) from error
 
     def _stage(self, folder: str) -> Staged:
         self._folders.settle(folder)
@@ -229,19 +247,11 @@ class LocalBlobs:
             self._flushing = flushing(folder)
         return Staged(folder, nameless=self._nameless)
 
-    def _is_my_turn(self, folder: str) -> bool:
-        """Whether one flush of the file, after others see it, is enough."""
-        return (
-            self._flushing is Flushing.FILE and self._turns.is_mine(folder[len(self._base) :]) and bool(self._nameless)
-        )
-
-    def _publish(
-        self, staged: Staged, folder: str, name: str, *, new: bool, durable: bool, in_turn: bool = False
-    ) -> bool:
+    def _publish(self, staged: Staged, folder: str, name: str, *, new: bool, durable: bool) -> bool:
         if durable:
-            if self._flushing is Flushing.FILE and not in_turn:
+            if self._flushing is Flushing.FILE:
                 staged.appear()
-            staged.sync(before_a_flush=in_turn or self._flushing is Flushing.FOLDER)
+            staged.sync(before_a_flush=self._flushing is Flushing.FOLDER)
         folder_fd = os.open(folder, _FOLDER)
         try:
             if new:
@@ -251,7 +261,7 @@ class LocalBlobs:
                 staged.publish_over(folder_fd, name)
             if durable:
                 try:
-                    sync_folder(staged.fd if in_turn else folder_fd)
+                    sync_folder(folder_fd)
                 except OSError as error:
                     raise unsynced(error, path=f"{folder}/{name}") from error
         finally:
@@ -336,13 +346,26 @@ class LocalBlobs:
             os.close(fd)
 
     def guard(self, name: str, *, patience_s: float = 1.0) -> AbstractContextManager[bool]:
-        """An advisory lock among the processes of this machine."""
-        if self._flushing is None and os.path.isdir(self._root):
-            self._flushing = flushing(self._root)
-        if self._flushing is not Flushing.FILE or not self._durable:
-            return self._guards.hold(name, patience_s)
-        self._turns.expect(name.rstrip("/"))
-        return self._guards.hold(name, patience_s, self._turns)
+        """An advisory lock among the processes of this machine; whoever has it writes ahead in the folder it names."""
+        return self._guards.hold(name, patience_s, self._turns if self._durable else None)
+
+    def unfinished(self, folder: str) -> dict[str, bytes] | None:
+        """What a crash of the machine may have taken or damaged of a folder's blobs: their names, and what they held.
+
+        None when the machine did not crash. Where a blob is missing or damaged, whoever holds the folder's guard writes
+        it again, then calls `finish`.
+        """
+        try:
+            return self._turns.left(folder)
+        except OSError as error:
+            raise from_oserror(error, "read what was written ahead", folder=folder, url=self.url) from error
+
+    def finish(self, folder: str) -> None:
+        """Have all blobs on the disk, and forget what was written ahead; for whoever holds the folder's guard."""
+        try:
+            self._turns.remove(folder)
+        except OSError as error:
+            raise from_oserror(error, "force blobs to the disk", folder=folder, url=self.url) from error
 
 
 def _reopen(kind: type[LocalBlobs], root: str, durability: Durability) -> LocalBlobs:

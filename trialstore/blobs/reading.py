@@ -85,6 +85,10 @@ class ReadingBlobs:
         """Return when a blob may have been deleted, or after so long."""
         self.inner.wait(key, patience_s)
 
+    def finish(self, folder: str) -> None:
+        """Refused."""
+        self._refuse(folder)
+
     def delete(self, keys: Iterable[str], *, durable: bool = True) -> None:
         """Refused, unless there is nothing to delete."""
         for key in keys:

@@ -1,55 +1,127 @@
-"""Files made by turns, each durable before the next one is made, at one flush a file on a disk without a journal.
+"""Whose turn it is to make files in a folder, and what those who make them by turns write ahead.
 
-What is promised there: when `create` returned, the file is on the disk, and so is every file that was made in the
-folder in an earlier turn. An ext4 without a journal brings a file's content, inode and name to the disk with one flush
-of the file itself, but only after the name was given (see `trialstore.blobs.barrier`). Until then others see a file
-that a crash of the machine may take back, so nothing may be built on it. Whoever has the lock of the folder knows that
-no such file is there: the holder before it was done. A holder that was killed, or failed, leaves a mark in the lock's
-file, and the next one has everything written to the disk first; so does a writer that was not let in.
+A process that has the lock of a folder is the only one on its machine that writes to the folder's `Ahead`. One that was
+not let in makes its files without, forced to the disk as elsewhere; both may go on at once, since names exclude.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import Counter, OrderedDict
+
+from trialstore.blobs.ahead import Ahead, can_write_ahead
+from trialstore.blobs.staging import sync_folder
+from trialstore.model.identity import escape
 
 __all__ = ["Turns"]
 
-_AT_WORK = b"1"
-_DONE = b"0"
+_BEGIN_AT = 3
+"""A folder gets its file with the third blob that a process makes there: many get no more than two."""
+
+_KEPT = 64
 
 
 class Turns:
-    """The folders whose turn it is to write to, by thread."""
+    """The folders whose turn it is to write to, by thread.
 
-    def __init__(self) -> None:
+    Args:
+        root: The store's folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._folder = root.rstrip("/") + "/.ahead"
         self._mine = threading.local()
-        self._known: set[str] = set()
+        self._made: Counter[str] = Counter()
+        self._open: OrderedDict[str, Ahead] = OrderedDict()
+        self._known: bool | None = None
 
-    def expect(self, folder: str) -> None:
-        """Files of this folder are made by turns from now on."""
-        self._known.add(folder)
-
-    def begin(self, folder: str, fd: int) -> None:
-        """The calling thread has the lock of the folder, which `fd` is the file of."""
-        if os.pread(fd, 1, 0) == _AT_WORK:
-            os.sync()  # whoever had it before was stopped in the middle
-        os.pwrite(fd, _AT_WORK, 0)
+    def begin(self, folder: str) -> None:
+        """The calling thread has the lock of the folder."""
         self._mine.folder = folder.rstrip("/")
 
-    def end(self, fd: int, *, whole: bool) -> None:
-        """It is about to give the lock up, and what it made is on the disk if its work is `whole`."""
+    def end(self) -> None:
+        """It is about to give the lock up."""
         self._mine.folder = None
-        if whole:
-            os.pwrite(fd, _DONE, 0)
 
-    def is_mine(self, folder: str) -> bool:
-        """Whether the calling thread may make a file that others see before it is on the disk.
+    def ahead(self, folder: str) -> Ahead | None:
+        """Where the calling thread may write blobs of this folder ahead; None where it may not.
 
-        Where that is not known of a folder of turns, all that others made is brought to the disk first.
+        Raises:
+            OSError: the file cannot be made, or forced to the disk.
         """
-        if getattr(self._mine, "folder", None) == folder:
-            return True
-        if folder in self._known:
-            os.sync()
-        return False
+        if getattr(self._mine, "folder", None) != folder:
+            return None
+        if self._known is None:
+            self._known = can_write_ahead(self._root)
+        if not self._known:
+            return None
+        ahead = self._open.pop(folder, None)
+        if ahead is None or not ahead.is_there:
+            ahead = self._opened(folder)
+        if ahead is not None:
+            self._open[folder] = ahead
+            if len(self._open) > _KEPT:
+                self._open.popitem(last=False)
+        return ahead
+
+    def _opened(self, folder: str) -> Ahead | None:
+        self._made[folder] += 1
+        new = self._made[folder] >= _BEGIN_AT
+        try:
+            if self._is_absent(make=new):
+                return None
+            ahead = Ahead.open(self._path(folder), new=new)
+            if ahead is not None and new:
+                self._force(self._folder)
+        except OSError:  # no room, or not allowed: it goes without
+            return None
+        return ahead
+
+    def _is_absent(self, *, make: bool) -> bool:
+        if os.path.islink(self._folder):
+            return True  # it shall not have files made elsewhere
+        if os.path.isdir(self._folder):
+            return False
+        if make:
+            os.makedirs(self._folder, exist_ok=True)
+            self._force(self._root)
+        return not make
+
+    def left(self, folder: str) -> dict[str, bytes] | None:
+        """Names and contents of the blobs of a folder that a crash of the machine may have taken.
+
+        None when there was no crash, or nothing was written ahead.
+
+        Raises:
+            OSError: what was written ahead cannot be read.
+        """
+        if self._is_absent(make=False):
+            return None
+        ahead = Ahead.open(self._path(folder), new=False)
+        return None if ahead is None or ahead.is_of_this_boot else ahead.left()
+
+    def remove(self, folder: str) -> None:
+        """Have every file on the disk, and remove what was written ahead; it is the calling thread's turn.
+
+        Raises:
+            OSError: the disk did not confirm it.
+        """
+        path = self._path(folder)
+        ahead = None if self._is_absent(make=False) else Ahead.open(path, new=False)
+        if ahead is not None:
+            ahead.reset()
+            os.unlink(path)
+        self._made.pop(folder, None)
+
+    def _path(self, folder: str) -> str:
+        return f"{self._folder}/{escape(folder)}"
+
+    @staticmethod
+    def _force(folder: str) -> None:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sync_folder(fd)
+        finally:
+            os.close(fd)

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from trialstore.blobs.protocol import BlobInfo, Blobs
-from trialstore.journal.commit import are_commands
+from trialstore.journal.commit import Commit, are_commands, decode_commit
 from trialstore.journal.machine import Machine
-from trialstore.model.errors import DamagedError
+from trialstore.model.errors import AccessDeniedError, DamagedError, ReadOnlyError, StoreUnavailableError
 
 __all__ = ["Log"]
 
 _WIDEST_READ = 64
 _LOOK_AHEAD = 5
+_PATIENCE_S = 60.0
 _NAME = re.compile(r"\d{20}\.jsonl")
 _POSTED = re.compile(r"([^-]+)-\d+-(\d+)\.jsonl")
 
@@ -41,6 +43,8 @@ class Log:
         self._folder = f"journal/{name}"
         self._inbox = f"inbox/{name}"
         self.reads_are_cheap = blobs.filesystem is None
+        self._is_whole = False
+        self._restored: dict[str, bytes] = {}
 
     def blob(self, seq: int) -> str:
         """The key of the blob that holds a commit."""
@@ -52,14 +56,23 @@ class Log:
         Raises:
             OutcomeUnknownError: the answer was lost.
         """
+        self._make_whole()
         return self._blobs.create(self.blob(seq), data)
 
     def read(self, seq: int) -> bytes | None:
         """The bytes of a commit, None when there is none."""
-        return self._blobs.read_many([self.blob(seq)])[0]
+        return self._read_many([self.blob(seq)])[0]
+
+    def _read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        self._make_whole()
+        found = self._blobs.read_many(keys)
+        return (
+            [self._restored.get(key, data) for key, data in zip(keys, found, strict=True)] if self._restored else found
+        )
 
     def commits(self) -> Iterator[BlobInfo]:
         """All commits there are, oldest first. Cost: a listing."""
+        self._make_whole()
         return (i for i in self._blobs.list(f"{self._folder}/") if _NAME.fullmatch(i.key[len(self._folder) + 1 :]))
 
     @staticmethod
@@ -70,6 +83,66 @@ class Log:
     def remove(self, seq: int) -> None:
         """Delete a commit of this process that does not stand in the history."""
         self._blobs.delete([self.blob(seq)])
+
+    # After a crash of the machine
+
+    def _make_whole(self) -> None:
+        """Have every commit that was acknowledged before a crash of the machine. A look, once a process.
+
+        Where nothing may be written they are there for this process alone.
+
+        Raises:
+            StoreUnavailableError: another process holds the journal's lock.
+        """
+        if self._is_whole:
+            return
+        blobs: Any = self._blobs  # only some backends can lose what they have shown
+        left = blobs.unfinished(self._folder) if hasattr(blobs, "unfinished") else None
+        self._is_whole = True
+        if left is None:
+            return
+        try:
+            with blobs.guard(self._folder, patience_s=_PATIENCE_S) as mine:
+                if not mine:
+                    raise StoreUnavailableError(
+                        "another process restores the journal after a crash of the machine", hint="try again"
+                    )
+                for key, data in self._lost(blobs.unfinished(self._folder) or {}).items():
+                    blobs.write(key, data)
+                blobs.finish(self._folder)
+        except (ReadOnlyError, AccessDeniedError):
+            self._restored = self._lost(left)
+        except BaseException:
+            self._is_whole = False
+            raise
+
+    def settle(self) -> None:
+        """Have all commits on the disk where they stand, so that what was written ahead of them takes no room."""
+        blobs: Any = self._blobs
+        if hasattr(blobs, "finish"):
+            with self.guard() as mine:
+                if mine:
+                    blobs.finish(self._folder)
+
+    def _lost(self, left: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Those of these commits that are missing or damaged, by key, as far as they go on with what is there.
+
+        The first commit of all is never among them: a backend writes none ahead before the third.
+        """
+        lost: dict[str, bytes] = {}
+        for name, data in sorted(left.items()):
+            if not _NAME.fullmatch(name):
+                continue
+            seq = self.seq_of(name)
+            key = self.blob(seq)
+            if seq == 0 or _whole(key, self.read(seq)) is not None:
+                continue
+            before_key = self.blob(seq - 1)
+            before = _whole(before_key, lost.get(before_key) or self.read(seq - 1))
+            this = _whole(key, data)
+            if before is not None and this is not None and this.previous == before.crc32:
+                lost[key] = data
+        return lost
 
     def read_after(self, seq: int, until: int | None = None, ahead: bool = False) -> Iterator[tuple[str, bytes]]:
         """Key and bytes of each commit after a sequence number, in order, as far as there are any.
@@ -89,12 +162,12 @@ class Log:
             keys = [self.blob(seq + step) for step in range(1, width + 1)]
             if until is not None:
                 keys = keys[: until - seq]
-            found = self._blobs.read_many(keys)
+            found = self._read_many(keys)
             for index, (key, data) in enumerate(zip(keys, found, strict=True)):
                 if data is None:
                     later = found[index + 1 :]
                     if ahead and len(later) < _LOOK_AHEAD:
-                        later = self._blobs.read_many([self.blob(seq + step) for step in range(2, _LOOK_AHEAD + 2)])
+                        later = self._read_many([self.blob(seq + step) for step in range(2, _LOOK_AHEAD + 2)])
                     if not any(later):
                         return
                     # Either it came while the others were read, since commits come in order, or it is gone.
@@ -114,6 +187,7 @@ class Log:
 
         It saves lost races and guarantees nothing.
         """
+        self._make_whole()  # which needs it
         return self._blobs.guard(self._folder, patience_s=0.0)
 
     # The inbox: commands that wait for whoever commits next
@@ -167,3 +241,10 @@ class Log:
     def withdraw(self, name: str) -> None:
         """Remove what this process posted and nobody took."""
         self._blobs.delete([f"{self._inbox}/{name}.jsonl"], durable=False)
+
+
+def _whole(key: str, data: bytes | None) -> Commit | None:
+    try:
+        return None if data is None else decode_commit(data, key)
+    except DamagedError:
+        return None

@@ -16,6 +16,7 @@ from trialstore.blobs.protocol import BlobInfo, Blobs
 from trialstore.journal.catalog import Catalog
 from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
+from trialstore.journal.log import Log
 from trialstore.journal.manifest import ARTIFACT_ID, ARTIFACT_PATH
 from trialstore.journal.retention import outgrown
 from trialstore.journal.stored import StoredJournal
@@ -101,6 +102,8 @@ class Vacuum:
                 for folder in _FOLDERS:
                     infos = list(self.blobs.list(f"{folder}/experiment={key}/"))
                     self._delete(infos, f"its experiment was dropped at {at}")
+                if not self.dry_run:
+                    Log(self.blobs, f"experiment={key}").settle()
         self.tell("leftovers")
         self._delete(self._old(self.blobs.list(PROBES), IN_WORK), "left by a probe that was killed")
         temporary = self._old(leftovers(self.blobs), IN_WORK)

@@ -1,0 +1,284 @@
+"""What is written ahead of a blob, so that one flush of a block that is there already makes it durable."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trialstore.blobs import ahead as ahead_module
+from trialstore.blobs import staging, turns
+from trialstore.blobs.ahead import MAX_BYTES, Ahead
+from trialstore.blobs.local import LocalBlobs
+from trialstore.model.errors import OutcomeUnknownError, UsageError
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="calls of Linux")
+
+
+@pytest.fixture(autouse=True)
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever disk the tests run on."""
+    monkeypatch.setattr(turns, "can_write_ahead", lambda folder: True)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is flushed, and the names that are given."""
+    steps: list[str] = []
+    link, fdatasync = os.link, os.fdatasync
+
+    def named(source: str, name: str, **rest: object) -> None:
+        link(source, name, **rest)  # type: ignore[arg-type]
+        if not name.startswith("."):
+            steps.append(f"link {name}")
+
+    def synced(fd: int) -> None:
+        fdatasync(fd)
+        steps.append("ahead" if "/.ahead/" in os.readlink(f"/proc/self/fd/{fd}") else "other")
+
+    monkeypatch.setattr(os, "link", named)
+    monkeypatch.setattr(os, "fdatasync", synced)
+    monkeypatch.setattr(staging, "push", lambda fd: steps.append("flush"))
+    monkeypatch.setattr(staging, "_sync", lambda fd: steps.append("flush"))
+    monkeypatch.setattr(ahead_module, "_force_all", lambda fd: steps.append("flush of all"))
+    return steps
+
+
+def create(blobs: LocalBlobs, *names: str, data: bytes = b"data") -> None:
+    for name in names:
+        with blobs.guard("j/e") as mine:
+            assert mine
+            assert blobs.create(f"j/e/{name}", data)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobs:
+    blobs = LocalBlobs(str(tmp_path / "store"))
+    create(blobs, "1", "2", "3")
+    return blobs
+
+
+@pytest.fixture
+def file(tmp_path: Path, blobs: LocalBlobs) -> Iterator[Ahead]:
+    """The same file as another process sees it."""
+    opened = Ahead.open(str(tmp_path / "store" / ".ahead" / "j%2Fe"), new=False)
+    assert opened is not None
+    yield opened
+    opened.close()
+
+
+class TestWhoHasTheTurn:
+    def test_one_flush_before_the_name_is_enough(self, blobs: LocalBlobs, steps: list[str]) -> None:
+        create(blobs, "4")
+        assert steps == ["ahead", "link 4"]
+
+    def test_folders_of_few_blobs_have_no_such_file(self, tmp_path: Path) -> None:
+        blobs = LocalBlobs(str(tmp_path / "other"))
+        create(blobs, "1", "2")
+        assert not (tmp_path / "other" / ".ahead").exists()
+
+    def test_another_process_goes_on_with_it_at_once(self, blobs: LocalBlobs, file: Ahead) -> None:
+        create(LocalBlobs(blobs.url.removeprefix("file://")), "4", data=b"theirs")
+        create(blobs, "5", data=b"ours")
+        assert file.left() == {"3": b"data", "4": b"theirs", "5": b"ours"}
+
+    def test_others_force_their_files(self, blobs: LocalBlobs, steps: list[str], file: Ahead) -> None:
+        blobs.create("j/e/4", b"data")
+        with blobs.guard("j/other"):
+            blobs.create("j/e/5", b"data")
+        blobs.write("j/e/4", b"again")
+        assert "ahead" not in steps
+        assert "flush" in steps
+        assert list(file.left()) == ["3"]
+
+    def test_large_blobs_are_forced_themselves(self, blobs: LocalBlobs, steps: list[str], file: Ahead) -> None:
+        create(blobs, "4", data=bytes(MAX_BYTES + 1))
+        assert "flush" in steps
+        assert list(file.left()) == ["3"]
+
+    def test_a_promise_for_the_process_alone_needs_none(self, tmp_path: Path) -> None:
+        blobs = LocalBlobs(str(tmp_path / "other"), durability="process")
+        create(blobs, "1", "2", "3", "4")
+        assert not (tmp_path / "other" / ".ahead").exists()
+
+    def test_a_link_is_not_followed(self, tmp_path: Path, steps: list[str]) -> None:
+        root, outside = tmp_path / "other", tmp_path / "outside"
+        outside.mkdir()
+        root.mkdir()
+        (root / ".ahead").symlink_to(outside)
+        create(LocalBlobs(str(root)), "1", "2", "3", "4")
+        assert list(outside.iterdir()) == []
+        assert "ahead" not in steps
+
+
+class TestWhatIsRefused:
+    def test_a_name_that_is_taken_leaves_nothing(self, blobs: LocalBlobs, file: Ahead) -> None:
+        blobs.create("j/e/4", b"theirs")
+        with blobs.guard("j/e"):
+            assert not blobs.create("j/e/4", b"ours, and longer than theirs")
+        create(blobs, "5")
+        assert list(file.left()) == ["3", "5"]
+
+    def test_a_disk_that_does_not_confirm_leaves_no_blob(
+        self, blobs: LocalBlobs, file: Ahead, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(fd: int) -> None:
+            raise OSError(5, "it is broken")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", fail)
+            with pytest.raises(OutcomeUnknownError, match="did not confirm"), blobs.guard("j/e"):
+                blobs.create("j/e/4", b"lost")
+        assert blobs.info("j/e/4") is None
+        create(blobs, "4", data=b"found")
+        assert file.left()["4"] == b"found"
+
+    def test_where_there_is_no_room_for_it_files_are_forced_themselves(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
+    ) -> None:
+        def fail(fd: int, data: bytes, place: int) -> None:
+            raise OSError(28, "no space left")
+
+        monkeypatch.setattr(ahead_module, "_write_at", fail)
+        create(LocalBlobs(str(tmp_path / "other")), "1", "2", "3", "4")
+        assert "ahead" not in steps
+        assert steps[-3:-1] == ["flush", "link 4"]
+
+
+class TestRoom:
+    def test_when_it_is_used_up_all_is_forced_to_the_disk_and_there_is_more(
+        self, blobs: LocalBlobs, file: Ahead, steps: list[str]
+    ) -> None:
+        data = bytes(30_000)
+        create(blobs, "4", "5", data=data)
+        assert "flush of all" not in steps
+        create(blobs, "6", data=data)
+        assert steps == ["ahead", "link 4", "ahead", "link 5", "flush of all", "ahead", "ahead", "link 6"]
+        assert list(file.left()) == ["6"]
+        names = [str(number) for number in range(7, 37)]
+        create(blobs, *names, data=data)
+        assert steps.count("flush of all") == 1
+        assert list(file.left()) == ["6", *names]
+
+    def test_where_there_is_no_more_the_same_is_used_again(
+        self, blobs: LocalBlobs, file: Ahead, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = ahead_module._write_at
+
+        def limited(fd: int, data: bytes, place: int) -> None:
+            if place + len(data) > 4096 + (1 << 16):
+                raise OSError(28, "no space left")
+            write(fd, data, place)
+
+        monkeypatch.setattr(ahead_module, "_write_at", limited)
+        create(blobs, *"456789", data=bytes(30_000))
+        assert list(file.left()) == ["8", "9"]
+        create(blobs, "a", data=bytes(100_000))
+        assert blobs.read("j/e/a") == bytes(100_000)
+
+    def test_a_disk_that_does_not_confirm_keeps_everything(
+        self, blobs: LocalBlobs, file: Ahead, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create(blobs, "4", "5", data=bytes(30_000))
+
+        def fail(fd: int) -> None:
+            raise OSError(5, "it is broken")
+
+        monkeypatch.setattr(ahead_module, "_force_all", fail)
+        with pytest.raises(OutcomeUnknownError), blobs.guard("j/e"):
+            blobs.create("j/e/6", bytes(30_000))
+        assert list(file.left()) == ["3", "4", "5"]
+
+    def test_removed_it_is_made_anew(self, tmp_path: Path, blobs: LocalBlobs) -> None:
+        path = tmp_path / "store" / ".ahead" / "j%2Fe"
+        other = LocalBlobs(str(tmp_path / "store"))
+        with other.guard("j/e"):
+            other.finish("j/e")
+        assert not path.exists()
+        create(blobs, "4", "5")
+        assert path.exists()
+        found = Ahead.open(str(path), new=False)
+        assert found is not None
+        assert list(found.left()) == ["4", "5"]
+
+
+class TestWhatIsLeft:
+    def test_nothing_while_the_machine_runs(self, blobs: LocalBlobs) -> None:
+        assert blobs.unfinished("j/e") is None
+        assert blobs.unfinished("j/other") is None
+
+    def test_everything_when_it_was_started_anew(self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        create(blobs, "4", data=b"4")
+        monkeypatch.setattr(ahead_module, "boot_id", lambda: "another")
+        assert blobs.unfinished("j/e") == {"3": b"data", "4": b"4"}
+
+    def test_until_that_is_finished_nobody_writes_ahead(
+        self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, steps: list[str]
+    ) -> None:
+        monkeypatch.setattr(ahead_module, "boot_id", lambda: "another")
+        create(blobs, "4")
+        assert "ahead" not in steps
+        with blobs.guard("j/e"):
+            blobs.finish("j/e")
+        assert steps[-2:] == ["flush of all", "ahead"]
+        assert blobs.unfinished("j/e") is None
+
+    def test_the_last_of_a_name_counts(self, blobs: LocalBlobs, file: Ahead) -> None:
+        """A writer that was killed between the two steps has left one that nobody ever saw."""
+        assert file.append("4", b"never seen") is not None
+        create(blobs, "4", data=b"seen")
+        assert file.left() == {"3": b"data", "4": b"seen"}
+
+    @pytest.mark.parametrize("at", range(-40, 0, 3))
+    def test_a_record_that_is_not_whole_is_the_end(
+        self, tmp_path: Path, blobs: LocalBlobs, file: Ahead, at: int
+    ) -> None:
+        place = file.append("4", b"whole")
+        last = file.append("5", b"torn, as a crash in the middle of writing it leaves it")
+        assert place is not None
+        assert last is not None
+        end = last + 14 + 1 + 54
+        with open(tmp_path / "store" / ".ahead" / "j%2Fe", "r+b") as raw:
+            raw.seek(end + at)
+            raw.write(b"\0" * -at)
+        assert list(file.left()) == ["3", "4"]
+
+    def test_a_crash_while_it_begins_anew_leaves_what_there_was(
+        self, tmp_path: Path, blobs: LocalBlobs, file: Ahead
+    ) -> None:
+        file.reset()
+        assert list(file.left()) == []
+        with open(tmp_path / "store" / ".ahead" / "j%2Fe", "r+b") as raw:
+            raw.seek(file._generation % 2 * 512 + 20)
+            raw.write(b"torn")
+        assert list(file.left()) == ["3"]
+
+    def test_what_is_no_such_file_is_an_error_or_nothing(self, tmp_path: Path, blobs: LocalBlobs) -> None:
+        path = tmp_path / "store" / ".ahead" / "j%2Fe"
+        path.write_bytes(b"something else")
+        assert blobs.unfinished("j/e") is None
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(UsageError, match="written ahead"):
+            blobs.unfinished("j/e")
+
+
+def test_where_it_is_known_to_be_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead_module, "_kind_of_disk", lambda folder: "ext4")
+    assert ahead_module.can_write_ahead(str(tmp_path))
+    monkeypatch.setattr(ahead_module, "_kind_of_disk", lambda folder: "nfs4")
+    assert not ahead_module.can_write_ahead(str(tmp_path))
+
+
+def test_the_calls_themselves(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    ahead_module._force_all(fd)
+    os.close(fd)
+    with pytest.raises(OSError, match="descriptor"):
+        ahead_module._force_all(-1)
+    assert ahead_module.boot_id()
+    assert ahead_module._kind_of_disk("/proc") == "proc"
+    assert ahead_module._kind_of_disk(str(tmp_path / "nowhere")) == ""

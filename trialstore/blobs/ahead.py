@@ -1,0 +1,266 @@
+"""A file into which a blob is written ahead of the blob itself, so that one flush of one block makes it durable.
+
+A new file of its own is dear to force to the disk: content, inode, the folder's entry, and a flush or two of the
+device. Overwriting what was allocated before is cheap: the block, and one flush. So whoever has the lock of a folder
+writes each small blob here first, forces that, and only then makes the blob's file, which the operating system brings
+to the disk in its own time. What anybody sees is therefore durable. When the room is used up, all files are forced to
+the disk at once, and the room is used again.
+
+After a crash of the machine the files may be missing, or hold anything; `Ahead.left` tells what they held.
+
+The bytes: two headers at 0 and 512, of which the one of the higher generation counts, and records from 4096 on.
+
+- header: ``trialstore-ahead 1 <generation> <capacity> <boot>`` in ASCII, where ``capacity`` is the bytes for records
+  and ``boot`` the kernel's name of the time since the machine was started; a space, the CRC-32 of all that as eight
+  hexadecimal digits, and a line feed.
+- record: little-endian CRC-32 of what follows (4 bytes), generation (4), size of the name (2), size of the content (4),
+  the name in UTF-8, the content. Records follow one another; the first that is not whole, or of another generation, is
+  the end.
+
+Measured on a virtual disk: 0.2 ms a blob, where `trialstore.blobs.barrier` has the figures for files of their own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+
+__all__ = ["Ahead", "boot_id", "can_write_ahead"]
+
+MAX_BYTES = 1 << 17
+"""Larger blobs are not written ahead: their own content is what takes the time."""
+
+_CAPACITIES = (1 << 16, 1 << 20, 1 << 22)
+_HEAD_BYTES = 1024
+_SLOT_BYTES = 512
+_START = 4096
+_HEAD = struct.Struct("<IIHI")
+_OPEN = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_DISKS = frozenset({"ext4", "xfs", "btrfs", "f2fs", "overlay"})
+"""File systems of one machine, on which an overwritten block is durable after `fdatasync`."""
+
+
+class Ahead:
+    """One such file. Whoever calls `append` or `reset` has the lock of the folder that it is for.
+
+    Args:
+        fd: Of the file, opened to read and write.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._head: bytes | None = None
+        self._generation = self._capacity = 0
+        self._boot = ""
+        self._end = _START
+
+    @classmethod
+    def open(cls, path: str, *, new: bool) -> Ahead | None:
+        """The file at a path; None when there is none, or what is there is none and `new` does not allow to make it.
+
+        Raises:
+            OSError: it cannot be opened, made, or forced to the disk.
+        """
+        try:
+            fd = os.open(path, _OPEN | (os.O_CREAT if new else 0), 0o666)
+        except FileNotFoundError:
+            return None
+        ahead = cls(fd)
+        try:
+            if not ahead._look() and (not new or not ahead._begin()):
+                ahead.close()
+                return None
+        except BaseException:
+            ahead.close()
+            raise
+        return ahead
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file has a name: nobody has removed it."""
+        return os.fstat(self._fd).st_nlink > 0
+
+    @property
+    def is_of_this_boot(self) -> bool:
+        """Whether the machine was not started anew since it was last in order."""
+        return self._boot == boot_id()
+
+    def append(self, name: str, data: bytes) -> int | None:
+        """Write a blob ahead, durably; the place for `take_back`, or None where that cannot be done.
+
+        Raises:
+            OSError: the disk did not confirm it.
+        """
+        if not self._look() or not self.is_of_this_boot or len(data) > MAX_BYTES:
+            return None
+        for _, _, end in self._records(self._end):
+            self._end = end
+        encoded = name.encode()
+        size = _HEAD.size + len(encoded) + len(data)
+        if self._end + size > _START + self._capacity:
+            self.reset()
+            if self._end + size > _START + self._capacity:
+                return None
+        rest = _HEAD.pack(0, self._generation, len(encoded), len(data))[4:] + encoded + data
+        place = self._end
+        _write_at(self._fd, struct.pack("<I", zlib.crc32(rest)) + rest, place)
+        os.fdatasync(self._fd)
+        self._end = place + size
+        return place
+
+    def take_back(self, place: int) -> None:
+        """Forget the record that was appended last: there will be no such blob."""
+        _write_at(self._fd, bytes(_HEAD.size), place)
+        self._end = place
+
+    def reset(self) -> None:
+        """Have every file on the disk, and begin anew with more room.
+
+        Raises:
+            OSError: the disk did not confirm it; everything is as it was.
+        """
+        _force_all(self._fd)
+        self._write_head(self._generation + 1, self._grown())
+
+    def _grown(self) -> int:
+        capacity = next((size for size in _CAPACITIES if size > self._capacity), self._capacity)
+        if capacity > self._capacity:
+            try:
+                _write_at(self._fd, bytes(capacity - self._capacity), _START + self._capacity)
+                os.fsync(self._fd)
+            except OSError:  # no room, so it stays as it is
+                os.ftruncate(self._fd, _START + self._capacity)
+                return self._capacity
+        return capacity
+
+    def left(self) -> dict[str, bytes]:
+        """Names and contents of the blobs written ahead since the last `reset`, in the order of their last record."""
+        found: dict[str, bytes] = {}
+        if self._look():
+            for name, data, _ in self._records(_START):
+                found.pop(name, None)
+                found[name] = data
+        return found
+
+    def _look(self) -> bool:
+        """Read the headers if they changed; whether one of them is whole."""
+        head = os.pread(self._fd, _HEAD_BYTES, 0)
+        if head != self._head:
+            known = [parsed for at in (0, _SLOT_BYTES) if (parsed := _parsed(head[at : at + _SLOT_BYTES])) is not None]
+            if not known:
+                return False
+            self._generation, self._capacity, self._boot = max(known)
+            self._head, self._end = head, _START
+        return True
+
+    def _begin(self) -> bool:
+        """Allocate a new file; False where one of this kind would be of no use."""
+        if not boot_id():
+            return False
+        os.ftruncate(self._fd, 0)
+        _write_at(self._fd, bytes(_START + _CAPACITIES[0]), 0)
+        os.fsync(self._fd)
+        self._write_head(1, _CAPACITIES[0])
+        return True
+
+    def _write_head(self, generation: int, capacity: int) -> None:
+        text = b"trialstore-ahead 1 %d %d %b" % (generation, capacity, boot_id().encode())
+        line = b"%b %08x\n" % (text, zlib.crc32(text))
+        _write_at(self._fd, line.ljust(_SLOT_BYTES, b"\0"), generation % 2 * _SLOT_BYTES)
+        os.fdatasync(self._fd)
+        self._look()
+
+    def _records(self, start: int) -> Iterator[tuple[str, bytes, int]]:
+        """Name, content and end of each whole record from a place on."""
+        limit = _START + self._capacity
+        while start + _HEAD.size <= limit:
+            head = os.pread(self._fd, _HEAD.size, start)
+            if len(head) < _HEAD.size:
+                return
+            crc32, generation, name_bytes, data_bytes = _HEAD.unpack(head)
+            end = start + _HEAD.size + name_bytes + data_bytes
+            if generation != self._generation or end > limit:
+                return
+            rest = os.pread(self._fd, end - start - 4, start + 4)
+            if zlib.crc32(rest) != crc32:
+                return
+            body = rest[_HEAD.size - 4 :]
+            yield body[:name_bytes].decode(), body[name_bytes:], end
+            start = end
+
+
+def can_write_ahead(folder: str) -> bool:
+    """Whether the folder is on a disk of this machine of which it is known that this is worth it, and right."""
+    return _syncfs() is not None and bool(boot_id()) and _kind_of_disk(folder) in _DISKS
+
+
+@cache
+def boot_id() -> str:
+    """The kernel's name of the time since the machine was started; empty where that cannot be told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _kind_of_disk(folder: str) -> str:
+    try:
+        device = os.stat(folder).st_dev
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            mounts = [line.split(" ") for line in file]
+    except OSError:
+        return ""
+    name = f"{os.major(device)}:{os.minor(device)}"
+    return next((mount[mount.index("-") + 1] for mount in mounts if mount[2] == name and "-" in mount), "")
+
+
+def _parsed(slot: bytes) -> tuple[int, int, str] | None:
+    """Generation, capacity and boot of a header; None when it is not whole."""
+    line, end, _ = slot.partition(b"\n")
+    text, _, crc32 = line.rpartition(b" ")
+    words = text.split(b" ")
+    if not end or len(words) != 5 or words[:2] != [b"trialstore-ahead", b"1"] or crc32 != b"%08x" % zlib.crc32(text):
+        return None
+    return int(words[2]), int(words[3]), words[4].decode()
+
+
+def _write_at(fd: int, data: bytes, place: int) -> None:
+    done = os.pwrite(fd, data, place)
+    while done < len(data):
+        done += os.pwrite(fd, memoryview(data)[done:], place + done)
+
+
+def _force_all(fd: int) -> None:
+    call = _syncfs()
+    if call is None or call(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@cache
+def _syncfs() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):
+        return None
+    call.argtypes = [ctypes.c_int]
+    call.restype = ctypes.c_int
+    checked: Callable[[int], int] = call
+    return checked
