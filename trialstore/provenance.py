@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 from trialstore.model.times import now_text, parse_time
 
-__all__ = ["capture", "vcs_facts"]
+__all__ = ["capture", "remembered", "vcs_facts"]
 
 _TIMEOUT_S = 10
 
@@ -31,7 +32,7 @@ def capture(command: Sequence[str] | None = None, folder: str | os.PathLike[str]
         ``user``, ``datetime`` (aware UTC), ``host``, ``python``, ``user_script`` (absolute where there is such a file),
         ``user_args``, and ``VCS`` as `vcs_facts` has it, None outside of a repository.
 
-    Cost: outside of a repository nothing to speak of; in one some five runs of git.
+    Cost: outside of a repository nothing to speak of; in one two runs of git, and a third where files were changed.
     """
     words = [str(word) for word in (sys.argv if command is None else command)]
     script = words[0] if words else ""
@@ -49,6 +50,19 @@ def capture(command: Sequence[str] | None = None, folder: str | os.PathLike[str]
     }
 
 
+def remembered() -> dict[str, Any]:
+    """`capture` of this process: its repository as it was when the process first asked, and the time of now.
+
+    Cost: that of `capture` once in a process; after that some microseconds.
+    """
+    return {**_captured(tuple(sys.argv), _here()), "datetime": parse_time(now_text())}
+
+
+@functools.cache
+def _captured(words: tuple[str, ...], folder: str) -> dict[str, Any]:
+    return capture(words)
+
+
 def vcs_facts(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What git says of a folder: None outside of a repository, and where there is no git.
 
@@ -59,19 +73,28 @@ def vcs_facts(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     if not _in_repository(os.path.abspath(os.fspath(folder))):
         return None
-    if _git(folder, "rev-parse", "--is-inside-work-tree") is None:
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    if status is None:
         return None
-    branch = _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    diff = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color")
+    lines = status.decode("utf-8", "replace").splitlines()
+    told = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
+    is_dirty = any(not line.startswith("#") for line in lines)
+    commit = told.get("branch.oid", "")
+    has_commit = commit not in ("", "(initial)")
+    branch = told.get("branch.head", "")
     return {
         "type": "git",
         "url": _without_password(_line(_git(folder, "config", "--get", "remote.origin.url"))),
-        "HEAD_sha": _line(_git(folder, "rev-parse", "--verify", "--quiet", "HEAD")),
-        "active_branch": _line(branch),
-        "is_dirty": None if changed is None else bool(changed),
-        "diff_sha": None if diff is None else hashlib.sha256(diff).hexdigest(),
+        "HEAD_sha": commit if has_commit else None,
+        "active_branch": None if branch in ("", "(detached)") else branch,
+        "is_dirty": is_dirty,
+        "diff_sha": _diff_sha(folder, is_dirty) if has_commit else None,
     }
+
+
+def _diff_sha(folder: str | os.PathLike[str], is_dirty: bool) -> str | None:
+    diff = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color") if is_dirty else b""
+    return None if diff is None else hashlib.sha256(diff).hexdigest()
 
 
 def _in_repository(folder: str) -> bool:

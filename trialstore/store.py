@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +34,7 @@ from trialstore.model.metric import Metric, problems_of
 from trialstore.model.space import Dimension, Space
 from trialstore.model.times import parse_time
 from trialstore.past import AsOf, same_moment, store_as_of
+from trialstore.provenance import remembered
 from trialstore.render.page import Page
 from trialstore.render.rendered import Rendered
 from trialstore.session import Options, Session
@@ -189,7 +191,7 @@ class Store(Branches, Maintained, Rendered):
             space: What each parameter may be; without it any parameters are allowed.
             max_trials: How many trials shall succeed.
             max_broken: How many may break before the experiment counts as broken.
-            metadata: Anything to remember.
+            metadata: Anything to remember; by default who creates it from what, as `trialstore.provenance` says.
             repeats: Whether several trials may have equal parameters and fidelity.
             version: 1, 2, 3 …; None takes the next one of this name.
             exist_ok: Return the experiment when there is one of this name and version, as it is.
@@ -201,17 +203,19 @@ class Store(Branches, Maintained, Rendered):
             DuplicateExperimentError: there is one of this name and version.
         """
         self._session.require_writable()
-        names = [metric.name for metric in metrics]
-        if len(set(names)) < len(names):
-            raise UsageError("two metrics have one name", metrics=names)
+        if len({metric.name for metric in metrics}) < len(metrics):
+            raise UsageError("two metrics have one name", metrics=[metric.name for metric in metrics])
         for limit_name, limit in (("max_trials", max_trials), ("max_broken", max_broken), ("version", version)):
             check_limit(limit_name, limit)
+        with suppress(ExperimentNotFoundError):
+            if exist_ok and version is not None:
+                return self.experiment(name, version)
         config: dict[str, Any] = {
             "metrics": [metric.to_json() for metric in metrics],
             "space": Space(space or {}).to_json(),
             "max_trials": max_trials,
             "max_broken": max_broken,
-            "metadata": pack_dict(metadata or {}, "metadata"),
+            "metadata": pack_dict(remembered() if metadata is None else metadata, "metadata"),
             "repeats": repeats,
         }
         if working_dir is not None:

@@ -144,7 +144,7 @@ def journal(store: ts.Store) -> None:
     store.set_document("locks", ["a", 1])
     store.intern_many([{"lr": 0.1}, ODD])
     store.update_experiment("odd/näme", max_trials=20)
-    store.create_experiment("gone")
+    store.create_experiment("gone", metadata={})
     store.drop_experiment("gone")
     store.checkpoint()
     experiment.reserve_trial()
@@ -152,7 +152,7 @@ def journal(store: ts.Store) -> None:
 
 def tables(store: ts.Store) -> None:
     """Parts of every table: flushed, compacted, superseded, imported, with artifacts deleted and rows still live."""
-    experiment = store.create_experiment("tune", metrics=[ts.Metric("loss")])
+    experiment = store.create_experiment("tune", metrics=[ts.Metric("loss")], metadata={})
     experiment.register_trials([{"lr": 0.1 * k, "mixed": [1, "auto", None, True, 2.5][k % 5]} for k in range(12)])
     for number in range(4):
         run_trial(experiment, 1.0 + number)

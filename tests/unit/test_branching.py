@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,32 @@ def test_pending_trials_are_duplicated_once_and_run_here(store: ts.Store) -> Non
     assert running == copy
     assert first.trial(0).status is ts.Status.PENDING
     assert len(first.fetch_pending_trials(with_evc_tree=True)) == 2
+
+
+def test_who_created_an_experiment_is_remembered_unless_something_else_is(store: ts.Store) -> None:
+    facts = store.create_experiment("default").metadata
+    assert facts.keys() >= {"user", "host", "datetime", "user_script", "user_args", "VCS"}
+    assert facts["user_args"] == sys.argv[1:]
+    assert store.create_experiment("other").metadata["datetime"] >= facts["datetime"]
+    assert store.create_experiment("given", metadata={"team": "db"}).metadata == {"team": "db"}
+    assert store.create_experiment("nothing", metadata={}).metadata == {}
+
+
+def test_git_is_asked_once_by_a_process_and_not_where_the_experiment_exists(
+    store: ts.Store, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "tune.py").write_text("")
+    monkeypatch.setattr(sys, "argv", [str(repository / "tune.py")])
+    store.create_experiment("there", metadata={})
+    asked = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *words, **more: asked.append(words) or run(*words, **more))
+    assert store.create_experiment("there", exist_ok=True).metadata == {}
+    assert asked == []
+    for name in "abc":
+        facts = store.create_experiment(name).metadata["VCS"]
+        assert facts["HEAD_sha"] is not None
+    assert 1 <= len(asked) <= 3
 
 
 def test_branching_to_another_name(store: ts.Store) -> None:
