@@ -29,7 +29,7 @@ _PARAMS = 10
 
 
 def mlos(bench: Bench) -> list[Figure]:
-    """Trials recorded, by one scheduler and by many runners; telemetry; and the frame of results.
+    """Trials recorded, by one scheduler, in its loop, and by many runners; telemetry; and the frame of results.
 
     Both sides commit each call durably, one after the other on the same disk.
     """
@@ -71,6 +71,9 @@ def _figures(bench: Bench) -> list[Figure]:
         figures.append(
             Figure(name, unit, *interleave(sizes.rounds, ours, peer), _PEER, Target("ratio", "at least", limit))
         )
+    ours_s, theirs_s = (partial(_looped, make, bench, sizes.cycles // 2) for make in (_ours, _theirs))
+    title = "mlos_bench: trials run by its synchronous scheduler in its mock environment"
+    figures.insert(1, Figure(title, "trials/s", *interleave(sizes.rounds, ours_s, theirs_s), _PEER))
     ours, theirs = _filled(bench, sizes.bulk)
     assert _same(ours.results_df, theirs.results_df)
     ours_s, theirs_s = interleave(sizes.rounds, partial(_frame_s, ours), partial(_frame_s, theirs))
@@ -145,6 +148,28 @@ def _scheduled(make: Callable[[Bench], Any], bench: Bench, count: int) -> float:
             trial.update_telemetry(Status.SUCCEEDED, now, [])
             trial.update(Status.SUCCEEDED, now, {"score": number / 7, "p99": number})
         return count / (time.perf_counter() - began)
+
+
+def _looped(make: Callable[[Bench], Any], bench: Bench, count: int) -> float:
+    """Its own scheduler, optimizer and environment, which take their time on both sides, with all that they read."""
+    from mlos_bench.environments.mock_env import MockEnv
+    from mlos_bench.optimizers.mock_optimizer import MockOptimizer
+    from mlos_bench.schedulers.sync_scheduler import SyncScheduler
+
+    tunables = _tunables()
+    config = {"experiment_id": "bench", "trial_id": 1, "max_trials": count, "trial_config_repeat_count": _REPEATS}
+    scheduler = SyncScheduler(
+        config=config,
+        global_config={},
+        environment=MockEnv(name="mock", config={"tunable_params": ["group"], "mock_env_seed": 1}, tunables=tunables),
+        optimizer=MockOptimizer(tunables=tunables, config={"seed": 1, "max_suggestions": count}),
+        storage=make(bench),
+        root_env_config="environment.jsonc",
+    )
+    with scheduler:
+        began = time.perf_counter()
+        scheduler.start()
+        return scheduler.trial_count / (time.perf_counter() - began)
 
 
 def _run(make: Callable[[Bench], Any], bench: Bench, count: int) -> float:

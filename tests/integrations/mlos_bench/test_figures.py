@@ -19,5 +19,5 @@ def test_figures_beside_its_own_storage_are_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(answer.read_text("utf-8"))
     limits = [figure["target"] and figure["target"]["limit"] for figure in figures]
-    assert limits == [8.0, 8.0, 100.0, 0.05, None]
+    assert limits == [8.0, None, 8.0, 100.0, 0.05, None]
     assert all(value > 0 for figure in figures for value in figure["ours"] + figure["peer"])

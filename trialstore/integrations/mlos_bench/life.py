@@ -205,19 +205,28 @@ def _known(ledger: Ledger, number: int) -> TrialRecord | None:
 def open_records(ledger: Ledger) -> list[TrialRecord]:
     """Trials that have not ended, by number. They are all in the journal's state, so no table is read."""
     ledger.settle()
+    found = []
     with ledger.journal.view() as state:
-        found = [record.decoded() for record in state.trials.values() if not record.status.is_final]
+        missing = sum(count for status, count in state.counts.items() if not status.is_final)
+        for record in reversed(state.trials.values()):  # they are mostly the newest
+            if not missing:
+                break
+            if not record.status.is_final:
+                found.append(record.decoded())
+                missing -= 1
     return sorted(found, key=lambda record: record.number)
 
 
 def ended_records(ledger: Ledger, after: int = -1) -> Iterator[TrialRecord]:
-    """Trials that have ended and have a number above `after`, by number; parts that have none are not read."""
+    """Trials that have ended and have a number above `after`, by number.
+
+    Cost: parts that have none are not read, and of what is in memory only the trials above `after` are looked at.
+    """
     with ledger.journal.view() as state:
-        live = {
-            record.number: record.decoded()
-            for record in state.trials.values()
-            if record.number > after and record.status.is_final
-        }
+        fewer = max(0, state.next_number - 1 - after) < len(state.trials)
+        numbers = range(after + 1, state.next_number) if fewer else state.trials.keys()
+        chosen = (state.trials[number] for number in numbers if number > after and number in state.trials)
+        live = {record.number: record.decoded() for record in chosen if record.status.is_final}
         parts = [p for p in state.manifest.parts.values() if p.table == "trials" and p.rows and p.trials[-1][1] > after]
         superseded = {part.id: set(state.manifest.superseded.get(part.id, ())) for part in parts}
     for part in parts:
