@@ -221,12 +221,9 @@ def copied(trial: FrozenTrial) -> FrozenTrial:
     members["_values"] = None if values is None else values.copy()
     members["_params"] = members["_params"].copy()
     members["_distributions"] = members["_distributions"].copy()
-    members["_user_attrs"] = _copied(members["_user_attrs"])
-    members["_system_attrs"] = _copied(members["_system_attrs"])
+    system = members["_system_attrs"]
+    members["_user_attrs"] = copy.deepcopy(members["_user_attrs"])
+    members["_system_attrs"] = copy.deepcopy(system) if system else {}
     members["intermediate_values"] = members["intermediate_values"].copy()
     again.__dict__.update(members)
     return again
-
-
-def _copied(attrs: dict[str, Any]) -> dict[str, Any]:
-    return copy.deepcopy(attrs) if attrs else {}
