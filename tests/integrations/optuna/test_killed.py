@@ -19,6 +19,7 @@ import pytest
 from optuna.trial import TrialState
 
 import trialstore as ts
+from tests.integrations.optuna import heartbeat_study
 from trialstore.integrations.optuna import TrialStoreStorage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,6 +81,18 @@ def test_a_study_of_many_processes_some_of_them_killed(place: str, tmp_path: Pat
         assert list(store.verify().problems) == []
     assert dict(counted)["SUCCEEDED"] == len(complete)
     assert {trial: count for trial, count in reports if trial in complete} == dict.fromkeys(complete, 3)
+
+
+@pytest.mark.timeout(1800)
+def test_trials_of_killed_processes_are_found_by_their_heartbeats_and_tried_again_once(
+    place: str, tmp_path: Path
+) -> None:
+    killed = PROCESSES // 3 + 1
+    found = heartbeat_study.run(place, tmp_path, PROCESSES, killed, trials=10, grace_s=heartbeat_study.LONG_S)
+    assert found.unretried == 0, "nobody who finds them is killed"
+    assert found.retried >= len(range(0, killed, 2)), "those that hung"
+    assert found.silent + found.retried <= killed
+    assert found.complete >= 10 * (PROCESSES - killed)
 
 
 def check(trial: Any) -> None:
