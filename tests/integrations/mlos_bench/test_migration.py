@@ -14,12 +14,10 @@ from typing import Any
 import pandas
 import polars as pl
 import pytest
-from mlos_bench.environments.status import Status
-from mlos_bench.tunables.tunable_groups import TunableGroups
 from sqlalchemy import create_engine, text
 
 import trialstore as ts
-from tests.integrations.mlos_bench.written import BEGAN, GROUPS, fill, own_storage
+from tests.integrations.mlos_bench.written import BEGAN, fill, go_on, own_storage
 from trialstore.integrations.mlos_bench import TrialStoreStorage, import_database
 from trialstore.integrations.mlos_bench.migration import database, rows, taking
 from trialstore.ledger import Ledger
@@ -137,26 +135,9 @@ def test_a_second_import_brings_what_is_new(store: ts.Store, sqlite: str) -> Non
         import_database(store, sqlite)
 
 
-def gone_on(url: str, name: str = "tune redis/ä") -> None:
-    """What mlos_bench does to the trials that `fill` leaves: the one that runs ends, the pending one begins."""
-    storage = own_storage(url)
-    with storage.experiment(
-        experiment_id=name, trial_id=1, root_env_config="./environment.jsonc", description="a description",
-        tunables=TunableGroups(GROUPS), opt_targets={"latency": "min", "throughput": "max"},
-    ) as experiment:  # fmt: skip
-        for trial in experiment.pending_trials(BEGAN + timedelta(days=1), running=True):
-            at = BEGAN + timedelta(hours=trial.trial_id)
-            ends = trial.trial_id % 12 == 0
-            trial.update_telemetry(Status.RUNNING, at, [(at, "cpu0", 0.25), (at, "phase", "late")])
-            if ends:
-                trial.update(Status.SUCCEEDED, at, {"latency": "1.50", "throughput": 3, "plan": "c"})
-            else:
-                trial.update(Status.RUNNING, at)
-
-
 def test_a_second_import_brings_what_became_of_open_trials(store: ts.Store, sqlite: str) -> None:
     import_database(store, sqlite)
-    gone_on(sqlite)
+    go_on(own_storage(sqlite))
     (second,) = import_database(store, sqlite)
     experiment = store["tune redis/ä"]
     ended, running = experiment.trial(11), experiment.trial(10)
@@ -172,7 +153,7 @@ def test_a_second_import_brings_what_became_of_open_trials(store: ts.Store, sqli
     assert import_database(store, sqlite) == [second]
     with experiment._ledger.journal.view() as state:
         assert state.seq == seq  # nothing was written
-    gone_on(sqlite)
+    go_on(own_storage(sqlite))
     fill(own_storage(sqlite), trials=3)
     (third,) = import_database(store, sqlite)
     assert third.tables["trial"].rows == 15
@@ -186,7 +167,7 @@ def test_a_trial_that_went_on_on_both_sides_is_a_conflict(store: ts.Store, sqlit
     claimed = store["tune redis/ä"].reserve_trial()
     assert claimed is not None
     claimed.success(latency=1.0, throughput=2.0)
-    gone_on(sqlite)
+    go_on(own_storage(sqlite))
     with pytest.raises(ConflictError, match="does not hold what it was made from"):
         import_database(store, sqlite)
     assert claimed.status is ts.Status.SUCCEEDED
@@ -258,7 +239,7 @@ def test_what_became_of_open_trials_comes_in_however_it_is_broken_off(
     for place in places:
         with ts.open(place, durability="process") as store:
             import_database(store, sqlite)
-    gone_on(sqlite)
+    go_on(own_storage(sqlite))
     finished: list[Any] = []
     stops = 0
     for steps, place in enumerate(places, start=1):

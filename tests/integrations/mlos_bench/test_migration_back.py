@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
 
 import trialstore as ts
-from tests.integrations.mlos_bench.written import BEGAN, fill, own_storage
+from tests.integrations.mlos_bench.written import BEGAN, fill, go_on, own_storage
 from trialstore.cli.app import app
 from trialstore.integrations.mlos_bench import TrialStoreStorage, export_database, import_database
 from trialstore.integrations.mlos_bench.migration import rows, stored
@@ -101,10 +101,37 @@ def test_a_second_export_brings_what_is_new(storage: Any, tmp_path: Path) -> Non
 def test_what_was_logged_for_a_trial_later_is_found_missing(storage: Any, tmp_path: Path) -> None:
     fill(storage)
     export_database(storage.store, tmp_path / "one.sqlite")
-    trial = storage.store["tune redis/ä"].trial(11)
+    trial = storage.store["tune redis/ä"].trial(0)
     trial.update_telemetry(trial.status, BEGAN, [(BEGAN + timedelta(hours=1), "cpu0", 1.5)])
     with pytest.raises(ConflictError, match="does not hold"):
         export_database(storage.store, tmp_path / "one.sqlite")
+
+
+def test_a_second_export_brings_what_became_of_open_trials(storage: Any, tmp_path: Path) -> None:
+    fill(storage)
+    path = tmp_path / "one.sqlite"
+    export_database(storage.store, path)
+    go_on(storage)
+    (second,) = export_database(storage.store, path)
+    assert (second.tables["trial"].rows, second.tables["trial_telemetry"].rows) == (12, 50 + 2 * 2)
+    theirs = own_storage(f"sqlite:///{path}").experiments["tune redis/ä"].trials
+    assert [theirs[number].status for number in (11, 12)] == [Status.RUNNING, Status.SUCCEEDED]
+    assert theirs[12].results_dict == {"latency": 1.5, "throughput": 3, "plan": "c"}
+    assert theirs[12].ts_end == BEGAN + timedelta(hours=12)
+    assert export_database(storage.store, path) == [second]
+
+
+def test_a_trial_that_both_sides_went_on_with_is_not_written_over(storage: Any, tmp_path: Path) -> None:
+    fill(storage)
+    path = tmp_path / "one.sqlite"
+    export_database(storage.store, path)
+    own = own_storage(f"sqlite:///{path}")
+    go_on(own)
+    ended = storage.store["tune redis/ä"].trial(10)
+    ended.fail()
+    with pytest.raises(DuplicateExperimentError, match="other trials"):
+        export_database(storage.store, path)
+    assert own.experiments["tune redis/ä"].trials[11].status is Status.RUNNING
 
 
 class BrokenOff(BaseException):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlos_bench.environments.status import Status
+from mlos_bench.storage.base_storage import Storage
 from mlos_bench.storage.sql.schema import DbSchema
 from mlos_bench.storage.sql.storage import SqlStorage
 from mlos_bench.tunables.tunable_groups import TunableGroups
@@ -59,6 +60,25 @@ def fill(storage: SqlStorage, *, name: str = "tune redis/ä", trials: int = 12, 
             given = {"is_defaults": str(index == 0), "repeat_i": 1, "note": None, "start": "007"}
             trial = experiment.new_trial(tunables, ts_start=began, config=given)
             _live(trial, index, began, samples)
+
+
+def go_on(storage: Storage, *, name: str = "tune redis/ä") -> None:
+    """What becomes of the trials that `fill` leaves open: the one that runs ends, and the pending one begins."""
+    with storage.experiment(
+        experiment_id=name,
+        trial_id=1,
+        root_env_config="./environment.jsonc",
+        description="a description",
+        tunables=TunableGroups(GROUPS),
+        opt_targets={"latency": "min", "throughput": "max"},
+    ) as experiment:
+        for trial in experiment.pending_trials(BEGAN + timedelta(days=1), running=True):
+            at = BEGAN + timedelta(hours=trial.trial_id)
+            trial.update_telemetry(Status.RUNNING, at, [(at, "cpu0", 0.25), (at, "phase", "late")])
+            if trial.trial_id % 12 == 0:
+                trial.update(Status.SUCCEEDED, at, {"latency": "1.50", "throughput": 3, "plan": "c"})
+            else:
+                trial.update(Status.RUNNING, at)
 
 
 def _live(trial: Any, index: int, began: datetime, samples: int) -> None:

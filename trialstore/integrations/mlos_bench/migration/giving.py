@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from mlos_bench.storage.sql.schema import DbSchema
-from sqlalchemy import Connection, Engine, Table, func, insert, select, text
+from sqlalchemy import Connection, Engine, Table, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from trialstore.integrations.mlos_bench.migration.address import opened, shown
@@ -19,6 +19,7 @@ from trialstore.integrations.mlos_bench.migration.stored import ORIGIN, Stored
 from trialstore.integrations.mlos_bench.migration.tally import trial_tallies
 from trialstore.integrations.mlos_bench.migration.verifying import Migrated, Tell, chosen_rows, silent, until, verify
 from trialstore.model.errors import DuplicateExperimentError, UnsupportedError
+from trialstore.model.status import Status
 from trialstore.store import Store
 
 __all__ = ["export_database"]
@@ -37,8 +38,9 @@ def export_database(
     """Write experiments into a database as mlos_bench's own storage would have, and see that it then holds the same.
 
     The tables are made where there are none, and what else is in them stays. A call after one that was killed goes on
-    where it stopped; one after the store has got new trials brings these. Trials that ended since they were written
-    are not written again. Configurations that the database knows, by their hash, keep its numbers.
+    where it stopped; one after the store went on brings its new trials, and what became of those that had not ended,
+    as long as mlos_bench has not gone on with them itself. Configurations that the database knows, by their hash, keep
+    its numbers.
 
     Args:
         store: Where from.
@@ -115,6 +117,7 @@ class Giving:
                     ],
                 )
             return 0
+        self._go_on(name)
         ours = trial_tallies(until(self._source, name, found.last_trial))
         if ours != trial_tallies(self._target.trials(name)) or any(
             str(found.columns.get(key) or "") != str(row.columns.get(key) or "") for key in ORIGIN
@@ -128,6 +131,45 @@ class Giving:
         return found.last_trial
 
     # Trials
+
+    def _go_on(self, name: str) -> None:
+        """Write what became of the trials that have not ended in the database, a batch in a transaction."""
+        rows = (row for batch in self._target.trials(name) for row in batch)
+        open_rows = {row.id: row for row in rows if not Status.parse(row.status).is_final}
+        if not open_rows:
+            return
+        for batch in self._source.trials(name, min(open_rows) - 1):
+            pairs = [(open_rows[row.id], row) for row in batch if row.id in open_rows]
+            pairs = [(before, row) for before, row in pairs if _follows(before, row)]
+            samples = [sample for _, row in pairs for sample in self._missing_samples(name, row.id)]
+            with self._engine.begin() as connection:
+                for before, row in pairs:
+                    self._update(connection, name, before, row)
+                _insert(connection, self._schema.trial_telemetry, list(self._points(name, samples)))
+            if batch[-1].id >= max(open_rows):
+                break
+
+    def _update(self, connection: Connection, name: str, before: TrialRow, row: TrialRow) -> None:
+        """Write a trial over what the database has of it, and what belongs to it beside what is there."""
+        schema, trial = self._schema, self._schema.trial
+        key = {"exp_id": name, "trial_id": row.id}
+        its_own = (trial.c.exp_id == name, trial.c.trial_id == row.id)
+        connection.execute(update(trial).where(*its_own).values(**_head(row)))
+        params = {each: value for each, value in row.params.items() if each not in before.params}
+        _insert(connection, schema.trial_param, _values("param", params, **key))
+        _insert(connection, schema.trial_result, _values("metric", row.results, **key))
+        steps = [
+            {**key, "ts": self._zoned(at), "status": status}
+            for at, status in row.steps
+            if (at, status) not in before.steps
+        ]
+        _insert(connection, schema.trial_status, steps)
+
+    def _missing_samples(self, name: str, trial: int) -> list[Sample]:
+        """The samples of a trial that the database does not have."""
+        there = {sample[1:3] for batch in self._target.samples(name, trial, trial) for sample in batch}
+        batches = self._source.samples(name, trial, trial)
+        return [sample for batch in batches for sample in batch if sample[1:3] not in there]
 
     def _write_trials(self, row: ExperimentRow, after: int) -> bool:
         """Write trials above an id, a batch in a transaction; returns whether all configurations kept their numbers."""
@@ -171,10 +213,7 @@ class Giving:
                 "exp_id": name,
                 "trial_id": trial.id,
                 "config_id": config,
-                "trial_runner_id": trial.runner,
-                "ts_start": trial.starts_at.replace(tzinfo=None),
-                "ts_end": None if trial.ended_at is None else trial.ended_at.replace(tzinfo=None),
-                "status": trial.status,
+                **_head(trial),
             }
             for trial, config in zip(batch, configs, strict=True)
         ]
@@ -223,6 +262,22 @@ class Giving:
     def _zoned(self, at: datetime) -> datetime:
         """A time for a column with a zone, which MySQL and SQLite keep without."""
         return at.replace(tzinfo=None) if self._engine.dialect.name in (*_WHOLE_SECONDS, "sqlite") else at
+
+
+def _head(row: TrialRow) -> dict[str, Any]:
+    """The columns of a trial's own row that change while it lives."""
+    return {
+        "trial_runner_id": row.runner,
+        "ts_start": row.starts_at.replace(tzinfo=None),
+        "ts_end": None if row.ended_at is None else row.ended_at.replace(tzinfo=None),
+        "status": row.status,
+    }
+
+
+def _follows(before: TrialRow, row: TrialRow) -> bool:
+    """Whether a trial may have come from what the database has of it: nothing that stands there is left out."""
+    steps, params = set(row.steps), row.params.items()
+    return not before.results and steps.issuperset(before.steps) and params >= before.params.items()
 
 
 def _make_tables(engine: Engine) -> None:
