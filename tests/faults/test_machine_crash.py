@@ -35,7 +35,8 @@ class Disk:
         monkeypatch.setattr(staging, "_sync", self.flush)
         monkeypatch.setattr(os, "fsync", self.flush)
         monkeypatch.setattr(os, "fdatasync", self.flush)
-        monkeypatch.setattr(ahead, "_force_all", lambda fd: self.flush_all())
+        for module in (ahead, turns):
+            monkeypatch.setattr(module, "force_all", lambda fd: self.flush_all())
 
     def flush(self, fd: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))

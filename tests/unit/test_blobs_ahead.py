@@ -43,7 +43,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(os, "fdatasync", synced)
     monkeypatch.setattr(staging, "push", lambda fd: steps.append("flush"))
     monkeypatch.setattr(staging, "_sync", lambda fd: steps.append("flush"))
-    monkeypatch.setattr(ahead_module, "_force_all", lambda fd: steps.append("flush of all"))
+    monkeypatch.setattr(ahead_module, "force_all", lambda fd: steps.append("flush of all"))
+    monkeypatch.setattr(turns, "force_all", lambda fd: steps.append("flush of all"))
     return steps
 
 
@@ -64,7 +65,7 @@ def blobs(tmp_path: Path) -> LocalBlobs:
 @pytest.fixture
 def file(tmp_path: Path, blobs: LocalBlobs) -> Iterator[Ahead]:
     """The same file as another process sees it."""
-    opened = Ahead.open(str(tmp_path / "store" / ".ahead" / "j%2Fe"), new=False)
+    opened = Ahead.open(str(tmp_path / "store" / ".ahead" / "j%2Fe"))
     assert opened is not None
     yield opened
     opened.close()
@@ -187,7 +188,7 @@ class TestRoom:
         def fail(fd: int) -> None:
             raise OSError(5, "it is broken")
 
-        monkeypatch.setattr(ahead_module, "_force_all", fail)
+        monkeypatch.setattr(ahead_module, "force_all", fail)
         with pytest.raises(OutcomeUnknownError), blobs.guard("j/e"):
             blobs.create("j/e/6", bytes(30_000))
         assert list(file.left()) == ["3", "4", "5"]
@@ -200,7 +201,7 @@ class TestRoom:
         assert not path.exists()
         create(blobs, "4", "5")
         assert path.exists()
-        found = Ahead.open(str(path), new=False)
+        found = Ahead.open(str(path))
         assert found is not None
         assert list(found.left()) == ["4", "5"]
 
@@ -215,6 +216,20 @@ class TestWhatIsLeft:
         monkeypatch.setattr(ahead_module, "boot_id", lambda: "another")
         assert blobs.unfinished("j/e") == {"3": b"data", "4": b"4"}
 
+    def test_also_for_who_may_not_write(
+        self, tmp_path: Path, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened, how = os.open, []
+
+        def noted(path: str, flags: int, *rest: int, **more: int) -> int:
+            how.append(flags & os.O_ACCMODE)
+            return opened(path, flags, *rest, **more)
+
+        monkeypatch.setattr(ahead_module, "boot_id", lambda: "another")
+        monkeypatch.setattr(os, "open", noted)
+        assert blobs.unfinished("j/e") == {"3": b"data"}
+        assert set(how) == {os.O_RDONLY}
+
     def test_until_that_is_finished_nobody_writes_ahead(
         self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, steps: list[str]
     ) -> None:
@@ -223,7 +238,7 @@ class TestWhatIsLeft:
         assert "ahead" not in steps
         with blobs.guard("j/e"):
             blobs.finish("j/e")
-        assert steps[-2:] == ["flush of all", "ahead"]
+        assert steps[-1] == "flush of all"
         assert blobs.unfinished("j/e") is None
 
     def test_the_last_of_a_name_counts(self, blobs: LocalBlobs, file: Ahead) -> None:
@@ -275,10 +290,10 @@ def test_where_it_is_known_to_be_right(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_calls_themselves(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
-    ahead_module._force_all(fd)
+    ahead_module.force_all(fd)
     os.close(fd)
     with pytest.raises(OSError, match="descriptor"):
-        ahead_module._force_all(-1)
+        ahead_module.force_all(-1)
     assert ahead_module.boot_id()
     assert ahead_module._kind_of_disk("/proc") == "proc"
     assert ahead_module._kind_of_disk(str(tmp_path / "nowhere")) == ""

@@ -30,7 +30,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 
-__all__ = ["Ahead", "boot_id", "can_write_ahead"]
+__all__ = ["Ahead", "boot_id", "can_write_ahead", "force_all"]
 
 MAX_BYTES = 1 << 17
 """Larger blobs are not written ahead: their own content is what takes the time."""
@@ -40,7 +40,7 @@ _HEAD_BYTES = 1024
 _SLOT_BYTES = 512
 _START = 4096
 _HEAD = struct.Struct("<IIHI")
-_OPEN = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _DISKS = frozenset({"ext4", "xfs", "btrfs", "f2fs", "overlay"})
 """File systems of one machine, on which an overwritten block is durable after `fdatasync`."""
 
@@ -60,14 +60,15 @@ class Ahead:
         self._end = _START
 
     @classmethod
-    def open(cls, path: str, *, new: bool) -> Ahead | None:
+    def open(cls, path: str, *, new: bool = False, writable: bool = True) -> Ahead | None:
         """The file at a path; None when there is none, or what is there is none and `new` does not allow to make it.
 
         Raises:
             OSError: it cannot be opened, made, or forced to the disk.
         """
+        how = (os.O_RDWR if writable else os.O_RDONLY) | (os.O_CREAT if new else 0)
         try:
-            fd = os.open(path, _OPEN | (os.O_CREAT if new else 0), 0o666)
+            fd = os.open(path, _OPEN | how, 0o666)
         except FileNotFoundError:
             return None
         ahead = cls(fd)
@@ -133,7 +134,7 @@ class Ahead:
         Raises:
             OSError: the disk did not confirm it; everything is as it was.
         """
-        _force_all(self._fd)
+        force_all(self._fd)
         self._write_head(self._generation + 1, self._grown())
 
     def _grown(self) -> int:
@@ -208,6 +209,20 @@ def can_write_ahead(folder: str) -> bool:
     return _syncfs() is not None and bool(boot_id()) and _kind_of_disk(folder) in _DISKS
 
 
+def force_all(fd: int) -> None:
+    """Have all on the disk that was written to the file system of an open file.
+
+    Raises:
+        OSError: the disk did not confirm it.
+    """
+    call = _syncfs()
+    if call is None:
+        os.sync()
+    elif call(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 @cache
 def boot_id() -> str:
     """The kernel's name of the time since the machine was started; empty where that cannot be told."""
@@ -243,13 +258,6 @@ def _write_at(fd: int, data: bytes, place: int) -> None:
     done = os.pwrite(fd, data, place)
     while done < len(data):
         done += os.pwrite(fd, memoryview(data)[done:], place + done)
-
-
-def _force_all(fd: int) -> None:
-    call = _syncfs()
-    if call is None or call(fd) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 @cache

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import Counter, OrderedDict
 
-from trialstore.blobs.ahead import Ahead, can_write_ahead
+from trialstore.blobs.ahead import Ahead, can_write_ahead, force_all
 from trialstore.blobs.staging import sync_folder
 from trialstore.model.identity import escape
 
@@ -20,6 +20,7 @@ _BEGIN_AT = 3
 """A folder gets its file with the third blob that a process makes there: many get no more than two."""
 
 _KEPT = 64
+_FOLDER = os.O_RDONLY | os.O_CLOEXEC
 
 
 class Turns:
@@ -99,7 +100,7 @@ class Turns:
         """
         if self._is_absent(make=False):
             return None
-        ahead = Ahead.open(self._path(folder), new=False)
+        ahead = Ahead.open(self._path(folder), writable=False)
         return None if ahead is None or ahead.is_of_this_boot else ahead.left()
 
     def remove(self, folder: str) -> None:
@@ -109,10 +110,14 @@ class Turns:
             OSError: the disk did not confirm it.
         """
         path = self._path(folder)
-        ahead = None if self._is_absent(make=False) else Ahead.open(path, new=False)
-        if ahead is not None:
-            ahead.reset()
-            os.unlink(path)
+        if self._is_absent(make=False) or not os.path.lexists(path):
+            return
+        fd = os.open(self._folder, _FOLDER)
+        try:
+            force_all(fd)
+        finally:
+            os.close(fd)
+        os.unlink(path)
         self._made.pop(folder, None)
 
     def _path(self, folder: str) -> str:
@@ -120,7 +125,7 @@ class Turns:
 
     @staticmethod
     def _force(folder: str) -> None:
-        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(folder, _FOLDER)
         try:
             sync_folder(fd)
         finally:
