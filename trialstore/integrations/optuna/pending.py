@@ -7,7 +7,6 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from trialstore.integrations.optuna.spaces import text_of
 from trialstore.integrations.optuna.trials import DISTRIBUTION, SYSTEM, copied, id_of
 from trialstore.model.codec import pack, pack_dict
 from trialstore.model.times import now_text
@@ -47,10 +46,16 @@ class Pending:
         self._extras: dict[str, Any] = {}
         self._reports: dict[int, list[Any]] = {}
 
-    def set_param(self, name: str, value: Any, distribution: BaseDistribution) -> None:
-        """A parameter, as the user sees it."""
-        text = text_of(distribution)
-        self._packed |= pack_dict({name: value}, "params")
+    def set_param(self, name: str, value: Any, distribution: BaseDistribution, text: str) -> None:
+        """A parameter, as the user sees it.
+
+        Args:
+            name: Of the parameter.
+            value: Its value.
+            distribution: Where it comes from.
+            text: What `text_of` says of that.
+        """
+        self._packed[name] = pack(value, f"params.{name}")
         self._extras[DISTRIBUTION + name] = text
         self.params[name], self.distributions[name] = value, distribution
         self.size_bytes += len(text) + 64

@@ -60,6 +60,7 @@ class Study:
         self._view = View(self.ledger, self.id, distributions_of(experiment.space))
         self._waiting = Waiting()
         self._mine: set[int] = set()
+        self._minimize_of: tuple[object, bool] = (None, True)
         weakref.finalize(self, _commit_rest, self.ledger, self._waiting, self._view)
 
     @property
@@ -74,7 +75,10 @@ class Study:
 
     @property
     def _minimize(self) -> bool:
-        return self.directions[0] is not StudyDirection.MAXIMIZE
+        entry = self.ledger.entry
+        if self._minimize_of[0] is not entry:
+            self._minimize_of = (entry, self.directions[0] is not StudyDirection.MAXIMIZE)
+        return self._minimize_of[1]
 
     @property
     def metric_names(self) -> list[str]:
@@ -205,28 +209,24 @@ class Study:
         """
         with self._lock:
             self._open(number)
-            known = self._view.distributions.get(name)
-        check_distribution_compatibility(self._agreed(name, distribution) if known is None else known, distribution)
-        with self._lock:
-            self._open(number)
-            value = distribution_of_text(text_of(distribution)).to_external_repr(internal)
+            known = self._view.distributions.get(name) or self._agreed(name, distribution)
+            check_distribution_compatibility(known, distribution)
+            text = text_of(distribution)
+            value = distribution_of_text(text).to_external_repr(internal)
             if self._is_native and name in self._space:
                 _, problem = self._space[name].check(value)
                 if problem is not None:
                     raise ValueError(f"{name!r} {problem}")
-            self._pending(number).set_param(name, value, distribution)
+            self._pending(number).set_param(name, value, distribution, text)
         self._set()
 
     def _agreed(self, name: str, distribution: BaseDistribution) -> BaseDistribution:
         """The study's distribution of a parameter that this process knows of no trial."""
-        with self._lock:
-            self._view.refresh(minimize=self._minimize)
-            known = self._view.distributions.get(name)
-        if known is None:
-            known = agree(self.ledger.journal, self._commit, name, distribution)
-            with self._lock:
-                known = self._view.distributions.setdefault(name, known)
-        return known
+        self._view.refresh(minimize=self._minimize)
+        known = self._view.distributions
+        if name not in known:
+            known[name] = agree(self.ledger.journal, self._commit, name, distribution)
+        return known[name]
 
     def set_attr(self, number: int, key: str, value: Any, size_bytes: int, *, system: bool) -> None:
         """Set an attribute, which JSON can say."""

@@ -120,9 +120,9 @@ class View:
                 start = 0 if rows_from_parts else self._position - log.start
                 fresh = log.rows[start:] if start < len(log.rows) else []
                 position = log.start + len(log.rows)
-                gone = wanted - state.trials.keys()
+                gone = {number for number in wanted if number not in state.trials}  # not `-`, which passes over all
                 parts = list(state.manifest.parts.values()) if gone or rows_from_parts else []
-                superseded = {part: set(numbers) for part, numbers in state.manifest.superseded.items()} if gone else {}
+                superseded = state.manifest.superseded if gone else {}
                 try:
                     # Read while nothing can take the parts away: they are many files at the first look only.
                     records = live + self._records(parts, superseded, gone)
