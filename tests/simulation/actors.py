@@ -115,7 +115,7 @@ class Program:
         while True:
             try:
                 return self.store.create_experiment(
-                    KEY, metrics=[Metric("loss")], repeats=self.world.repeats, exist_ok=True
+                    KEY, metrics=[Metric("loss")], repeats=self.world.repeats, metadata={}, exist_ok=True
                 )
             except EXPECTED:
                 self.world.scheduler.sleep(1.0)
@@ -227,11 +227,13 @@ class Actor:
         began, began_s = format_time(self.world.seams.now()), self.world.scheduler.now
         trial = self.experiment.reserve_trial()
         claims = self.calls("claim")
-        if not claims:
+        value = claims[-1].outcome.value if claims and claims[-1].outcome else None
+        if trial is None and (not claims or value is not None):
             name = self.program.process.name
             seqs = [look.seq for look in self.history.looks if look.process == name and look.asked_at >= began_s]
-            self.history.seen.append(Seen("idle", name, min(seqs), max(seqs), began))
-        value = claims[-1].outcome.value if claims and claims[-1].outcome else None
+            kind, found = ("idle", began) if not claims else ("overdue", value)
+            self.history.seen.append(Seen(kind, name, min(seqs), max(seqs), found))
+            return
         self.expect("claimed trial", None if trial is None else [trial.number, trial.attempt], value)
         if trial is not None:
             self.held.append(trial)

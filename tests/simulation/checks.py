@@ -153,6 +153,11 @@ class Audit:
                 first = max((i for i, (seq, _) in enumerate(versions) if seq <= seen.low), default=0)
                 if not any(facts == known for seq, known in versions[first:] if seq <= seen.high):
                     raise BrokenError(f"{seen.process} read trial {number} as {facts}; it was {versions[first:]}")
+            elif seen.kind == "overdue":
+                number, attempt = seen.value
+                known = [facts for seq, facts in self.model.versions[number] if seq <= seen.high]
+                if (known[-1]["status"], known[-1]["attempt"]) == ("RUNNING", attempt):
+                    raise BrokenError(f"{seen.process} was not given attempt {attempt} of {number}, which it has")
 
     def same_rows(self, who: str, found: dict[str, Counter[Any]], wanted: dict[str, Counter[Any]]) -> None:
         for table, rows in wanted.items():

@@ -66,7 +66,8 @@ class Seen:
     """Something read that must be what the model says.
 
     Attributes:
-        kind: ``trial``, ``rows``, ``state``, or ``idle``: there was nothing to claim.
+        kind: ``trial``, ``rows``, ``state``, ``idle``: there was nothing to claim, or ``overdue``: what was claimed had
+            been taken away when the claimer came to know of it.
         low, high: Sequence numbers it must be true at, at one of them.
         value: What was read.
     """
