@@ -20,6 +20,7 @@ try:
         import fakeredis  # noqa: F401 - its testing package imports it
         import grpc  # noqa: F401
         import optuna
+        import optuna.artifacts  # Google's client, where it is there, warns of what it lacks
         import optuna_dashboard  # noqa: F401
 except ModuleNotFoundError:
     MISSING = True
