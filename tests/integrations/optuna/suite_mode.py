@@ -163,6 +163,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             module.RDBStorage = TrialStoreStorage
         if name == "test_cli":
             module.JournalStorage, module.NamedTemporaryFilePool = TrialStoreStorage, StoreInTheWay
+            module.JournalFileBackend = str  # `JournalStorage(JournalFileBackend(path))` is a store there
             _stand_in_the_path()
         if name == "test_filesystem":
             module.FileSystemArtifactStore = TrialStoreArtifactStore
