@@ -6,6 +6,7 @@ import logging
 import time
 import weakref
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trialstore.artifacts.store import Artifact
@@ -75,6 +76,7 @@ class Ledger:
             lambda: ExperimentState(repeats),
             session.id,
             writable=session.options.mode == "rw",
+            opening=partial(session.follow, self.key),
         )
         self.buffer = RowBuffer(blobs, self.key)
         weakref.finalize(self, _commit_rest, self.buffer, self.journal)

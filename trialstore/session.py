@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -83,15 +83,15 @@ class Leases:
     def _blob(self, key: str, session: str) -> str:
         return f"leases/experiment={key}/{session}.json"
 
-    def renew(self, key: str) -> None:
-        """Write this session's heartbeat for an experiment."""
-        session = self._session.current()
+    def renew(self, key: str, session: str | None = None) -> None:
+        """Write the heartbeat of a session of this process, the present one by default, for an experiment."""
+        session = session or self._session.current()
         body = {"session": session, "worker": self._worker, "lease_s": self._lease_s, "at": now_text()}
         self._blobs.write(self._blob(key, session), to_json(body))
 
-    def release(self, key: str) -> None:
-        """Remove this session's heartbeat."""
-        self._blobs.delete([self._blob(key, self._session.current())])
+    def release(self, key: str, sessions: Sequence[str]) -> None:
+        """Remove heartbeats of this process."""
+        self._blobs.delete([self._blob(key, session) for session in sessions])
 
     def lost(self, key: str, active: list[TrialRecord]) -> list[TrialRecord]:
         """Those of the active trials whose session's lease ran out.
@@ -181,7 +181,7 @@ class Session:
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.leases = Leases(self.blobs, self.id, self.worker, self.options.lease_s)
         self._held: Counter[str] = Counter()
-        self._leased: dict[str, tuple[str, float]] = {}
+        self._leased: dict[str, dict[str, float]] = {}
         self._lingering: weakref.WeakSet[_Lingering] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -214,15 +214,52 @@ class Session:
             return self._writers[log]
 
     def lease(self, key: str) -> None:
-        """Make sure that a fresh heartbeat is in the store before a trial is claimed."""
+        """Make sure that a fresh heartbeat is in the store before a trial is claimed.
+
+        Guarantees: whatever session this process has when it claims has a heartbeat. Should another thread find out
+        that the store forgot the session of now, `follow` writes one for the next.
+        """
         self.enter_process()
-        session, now = self.id.current(), time.monotonic()
+        session = None
+        while session != (session := self.id.current()):
+            if not self._is_fresh(key, session):
+                self._renew(key, session)
+
+    def follow(self, key: str, session: str) -> None:
+        """A session is about to write for the first time: it needs a heartbeat where an earlier one had one.
+
+        `lease` notes a session and then looks whether it is still the present one. Whoever comes here has changed
+        that, and then looks what is noted: so one of the two sees the other.
+        """
+        self.enter_process()
         with self._lock:
-            holder, since = self._leased.get(key, ("", 0.0))
-        if holder != session or since + self._beat_s() <= now:
-            self.leases.renew(key)
-            with self._lock:
-                self._leased[key] = (session, now)
+            is_known = session in self._leased.get(key, (session,))
+        if not is_known:
+            self._renew(key, session)
+
+    def _is_fresh(self, key: str, session: str) -> bool:
+        with self._lock:
+            since = self._leased.get(key, {}).get(session)
+        return since is not None and since + self._beat_s() > time.monotonic()
+
+    def _renew(self, key: str, session: str) -> None:
+        now = time.monotonic()
+        self.leases.renew(key, session)
+        with self._lock:
+            self._leased.setdefault(key, {})[session] = now
+
+    def _keep(self, key: str) -> None:
+        """Renew what is due, of all identities that this process had.
+
+        Journals forget a session one by one, and all of them share its identity: the trials of an experiment are held
+        on by an earlier one when another experiment, or the catalog, had forgotten it.
+        """
+        self.lease(key)
+        with self._lock:
+            earlier = self._leased[key].keys() - {self.id.current()}
+        for session in sorted(earlier):
+            if not self._is_fresh(key, session):
+                self._renew(key, session)
 
     def hold(self, key: str) -> None:
         """A trial of this experiment is held: keep the heartbeat going until `let_go`."""
@@ -258,9 +295,9 @@ class Session:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=10)
-        for key in list(self._leased):
+        for key, sessions in list(self._leased.items()):
             if not self._held[key]:
-                self.leases.release(key)
+                self.leases.release(key, list(sessions))
         self._leased.clear()
 
     def _beat_s(self) -> float:
@@ -287,7 +324,7 @@ class Session:
                 self._thread = None  # whoever holds or logs something next starts another one
                 return False
         for key in keys:
-            self._attempt(partial(self.lease, key))
+            self._attempt(partial(self._keep, key))
         for buffer in buffers:
             with self._lock:
                 self._lingering.discard(buffer)  # before the look, so that what comes meanwhile adds it again

@@ -181,7 +181,7 @@ def heartbeats_stop() -> Any:
 
     def lease(self: Session, key: str) -> None:
         if key not in self._leased:
-            self._leased[key] = (self.id.current(), 0.0)
+            self._leased[key] = {self.id.current(): 0.0}
             self.leases.renew(key)
 
     return patch.object(Session, "lease", lease)

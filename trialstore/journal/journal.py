@@ -58,6 +58,7 @@ class Journal(Generic[MachineT]):
         session: Who writes.
         writable: Whether it may write at all.
         background: Whether this process may commit for others in a thread of its own.
+        opening: Called with a session before the first of its commands is sent, which is not when it raises.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Journal(Generic[MachineT]):
         session: SessionId,
         writable: bool = True,
         background: bool = True,
+        opening: Callable[[str], None] | None = None,
     ) -> None:
         self._log = log
         self._checkpoints = checkpoints
@@ -75,6 +77,7 @@ class Journal(Generic[MachineT]):
         self._session = session
         self._writable = writable
         self._background = background
+        self._opening = opening
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._reset()
 
@@ -225,6 +228,8 @@ class Journal(Generic[MachineT]):
     def _take_batch(self) -> Batch:
         session = self._session.current()
         if session != self._writer:
+            if self._opening is not None:
+                self._opening(session)
             self._writer, self._counter, self._opened = session, 0, False
         entries: list[Entry] = []
         encoded: list[bytes] = []
