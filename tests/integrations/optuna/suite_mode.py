@@ -163,7 +163,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             module.RDBStorage = TrialStoreStorage
         if name == "test_cli":
             module.JournalStorage, module.NamedTemporaryFilePool = TrialStoreStorage, StoreInTheWay
-            module.JournalFileBackend = str  # `JournalStorage(JournalFileBackend(path))` is a store there
+            optuna.storages.JournalStorage = TrialStoreStorage  # `JournalStorage(JournalFileBackend(path))` is a store
+            optuna.storages.journal.JournalFileBackend = str
             _stand_in_the_path()
         if name == "test_filesystem":
             module.FileSystemArtifactStore = TrialStoreArtifactStore
