@@ -76,7 +76,8 @@ class Ledger:
             lambda: ExperimentState(repeats),
             session.id,
             writable=session.options.mode == "rw",
-            opening=partial(session.follow, self.key),
+            # Weakly: the journal is held until the session that nobody uses is collected, and would keep it.
+            opening=partial(_follow, weakref.ref(session), self.key),
         )
         self.buffer = RowBuffer(blobs, self.key)
         weakref.finalize(self, _commit_rest, self.buffer, self.journal)
@@ -350,6 +351,13 @@ class Ledger:
 
             self._live = (state.seq, live_tables(state))
         return self._live[1]
+
+
+def _follow(session: weakref.ref[Session], key: str, identity: str) -> None:
+    """See `Session.follow`; a session that was collected holds no trial."""
+    living = session()
+    if living is not None:
+        living.follow(key, identity)
 
 
 def _commit_rest(buffer: RowBuffer, journal: Journal[ExperimentState]) -> None:

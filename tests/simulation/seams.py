@@ -107,7 +107,7 @@ class Seams:
             (os, SimpleNamespace(urandom=self.urandom, getpid=lambda: 1, PathLike=os.PathLike)),
             (socket, SimpleNamespace(gethostname=lambda: self.process.name)),
             (threading, threads),
-            (weakref, SimpleNamespace(WeakSet=Members, finalize=lambda *_: None)),
+            (weakref, SimpleNamespace(WeakSet=Members, finalize=lambda *_: None, ref=weakref.ref)),
             (concurrent.futures.ThreadPoolExecutor, lambda *_, **__: Pool(scheduler)),
         ]
 
