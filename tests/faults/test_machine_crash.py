@@ -31,6 +31,7 @@ class Disk:
         self.contents: dict[int, bytes] = {}
         self.names: dict[Path, int] = {}
         monkeypatch.setattr(turns, "can_write_ahead", lambda folder: True)
+        monkeypatch.setattr(turns, "BEGIN_AT", 3)
         monkeypatch.setattr(staging, "push", self.flush)
         monkeypatch.setattr(staging, "_sync", self.flush)
         monkeypatch.setattr(os, "fsync", self.flush)

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ca
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever disk the tests run on."""
     monkeypatch.setattr(turns, "can_write_ahead", lambda folder: True)
+    monkeypatch.setattr(turns, "BEGIN_AT", 3)
+    monkeypatch.setattr(ahead_module, "_CAPACITIES", (1 << 16, 1 << 20))
 
 
 @pytest.fixture

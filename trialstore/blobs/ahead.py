@@ -35,7 +35,7 @@ __all__ = ["Ahead", "boot_id", "can_write_ahead", "force_all"]
 MAX_BYTES = 1 << 17
 """Larger blobs are not written ahead: their own content is what takes the time."""
 
-_CAPACITIES = (1 << 16, 1 << 20, 1 << 22)
+_CAPACITIES = (1 << 14, 1 << 18, 1 << 22)
 _HEAD_BYTES = 1024
 _SLOT_BYTES = 512
 _START = 4096

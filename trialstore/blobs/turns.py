@@ -14,10 +14,10 @@ from trialstore.blobs.ahead import Ahead, can_write_ahead, force_all
 from trialstore.blobs.staging import sync_folder
 from trialstore.model.identity import escape
 
-__all__ = ["Turns"]
+__all__ = ["BEGIN_AT", "Turns"]
 
-_BEGIN_AT = 3
-"""A folder gets its file with the third blob that a process makes there: many get no more than two."""
+BEGIN_AT = 8
+"""A folder gets its file with so many blobs that a process makes there: small ones shall not grow by much."""
 
 _KEPT = 64
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC
@@ -69,7 +69,7 @@ class Turns:
 
     def _opened(self, folder: str) -> Ahead | None:
         self._made[folder] += 1
-        new = self._made[folder] >= _BEGIN_AT
+        new = self._made[folder] >= BEGIN_AT
         try:
             if self._is_absent(make=new):
                 return None

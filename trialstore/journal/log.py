@@ -127,7 +127,7 @@ class Log:
     def _lost(self, left: Mapping[str, bytes]) -> dict[str, bytes]:
         """Those of these commits that are missing or damaged, by key, as far as they go on with what is there.
 
-        The first commit of all is never among them: a backend writes none ahead before the third.
+        The first commit of all is never among them: a backend writes none ahead before it has made some others.
         """
         lost: dict[str, bytes] = {}
         for name, data in sorted(left.items()):
