@@ -34,6 +34,9 @@ from trialstore.trial import Trial
 KEY = "tune"
 ABOUT = {"format": 1, "store": "01SIMULATED", "created_at": "2026-11-21T00:00:00.000000Z"}
 GRACE = timedelta(hours=1)
+KEPT_S = GRACE.total_seconds() - 700
+"""For so long a replaced part is there for its readers: clocks that differ, and a slow commit, shorten the grace."""
+
 EXPECTED = (StoreUnavailableError, OutcomeUnknownError, ConflictError)
 OPTIONS = Options(lease_s=300, linger_s=60)
 

@@ -17,7 +17,7 @@ from trialstore.journal.manifest import Manifest
 from trialstore.journal.replica import Replica
 from trialstore.journal.retention import Watch
 from trialstore.journal.rowlog import RowLog
-from trialstore.maintenance import compact, flush
+from trialstore.maintenance import compact, flush, replaced
 from trialstore.session import Leases, Session
 
 
@@ -106,8 +106,8 @@ def merges_do_not_look_what_is_live() -> Any:
     """Of two merges of the same parts both count."""
     apply = Manifest.replace
 
-    def lax(self: Manifest, command: dict[str, Any]) -> Any:
-        return apply(self, {**command, "remove": [part for part in command["remove"] if part in self.parts]})
+    def lax(self: Manifest, command: dict[str, Any], seq: int) -> Any:
+        return apply(self, {**command, "remove": [part for part in command["remove"] if part in self.parts]}, seq)
 
     return patch.object(Manifest, "replace", lax)
 
@@ -117,6 +117,11 @@ def replaced_parts_are_deleted_at_once() -> Any:
     delete = compact.delete_retired
     now = compact.timedelta(0)
     return patch.object(compact, "delete_retired", lambda blobs, key, journal, grace: delete(blobs, key, journal, now))
+
+
+def replaced_parts_age_by_their_writers_clock() -> Any:
+    """A process that was suspended before it committed a merge takes the files from readers that are well."""
+    return patch.object(replaced, "_stood", lambda log, blobs, seq, since: True)
 
 
 def revived_rows_are_not_masked() -> Any:
@@ -261,6 +266,7 @@ BREAKS: dict[str, Callable[[], Any]] = {
         parts_are_announced_before_they_are_written,
         merges_do_not_look_what_is_live,
         replaced_parts_are_deleted_at_once,
+        replaced_parts_age_by_their_writers_clock,
         revived_rows_are_not_masked,
         lost_answers_count_as_failures,
         posted_commands_of_a_failed_commit_are_dropped,
@@ -280,7 +286,11 @@ BREAKS: dict[str, Callable[[], Any]] = {
 }
 
 
-FIRST_SEED: dict[str, int] = {"heartbeats_stop": 700, "lost_answers_count_as_failures": 300}
+FIRST_SEED: dict[str, int] = {
+    "heartbeats_stop": 700,
+    "lost_answers_count_as_failures": 300,
+    "replaced_parts_age_by_their_writers_clock": 500,
+}
 """Where to begin with what few seeds show, so that one is not far."""
 
 FOUND_BY: dict[str, tuple[str, ...]] = {
@@ -291,7 +301,8 @@ FOUND_BY: dict[str, tuple[str, ...]] = {
     "flush_drops_what_changed_meanwhile": ("check_calls", "check_reads", "same_state"),
     "parts_are_announced_before_they_are_written": ("check_deeds",),
     "merges_do_not_look_what_is_live": ("check_calls",),
-    "replaced_parts_are_deleted_at_once": ("check_deeds",),
+    "replaced_parts_are_deleted_at_once": ("check_deeds", "check_files"),
+    "replaced_parts_age_by_their_writers_clock": ("check_deeds", "check_files"),
     "revived_rows_are_not_masked": ("fold",),
     "lost_answers_count_as_failures": ("fold",),
     "posted_commands_of_a_failed_commit_are_dropped": ("check_logged",),

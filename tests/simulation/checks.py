@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.simulation.actors import KEY, OPTIONS, World
+from tests.simulation.actors import KEPT_S, KEY, OPTIONS, World
 from tests.simulation.history import TOKEN, Call
 from tests.simulation.model import BrokenError, Model, Verdict
 from trialstore.model.errors import OutcomeUnknownError
@@ -203,10 +203,16 @@ class Audit:
                 )
 
     def check_files(self) -> None:
-        """All parts that the journal names exist, and so do artifacts."""
+        """All parts that the journal names exist, and so do artifacts; what was replaced was kept for its readers."""
         for part, table in self.model.parts.items():
             if f"{table}/experiment={KEY}/{part}.parquet" not in self.place.blobs:
                 raise BrokenError(f"live part {part} of {table} does not exist")
+        for part, (table, seq) in self.model.retired.items():
+            deleted_at = self.place.deleted.get(f"{table}/experiment={KEY}/{part}.parquet")
+            if deleted_at is not None:
+                kept_s = deleted_at - self.place.written[f"{EXPERIMENT}{seq:020d}.jsonl"]
+                if kept_s < KEPT_S:
+                    raise BrokenError(f"part {part} of {table} was deleted {kept_s:.0f} s after {seq} replaced it")
         for _, _, _, path in self.model.all_rows()["artifacts"]:
             if path not in self.place.blobs:
                 raise BrokenError(f"artifact {path} does not exist")

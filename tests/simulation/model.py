@@ -112,6 +112,7 @@ class Model:
         rows: By table, every row that counts, in the order it came: trial, attempt and what tells rows apart.
         pending_rows: How many of them are in no part, by table, and where that log began.
         parts: Live parts: table and trial numbers.
+        retired: Parts that were live, with their table and the commit that replaced them.
         versions: Of each trial, all it ever was, with the sequence number it was so from.
     """
 
@@ -131,7 +132,7 @@ class Model:
         self.parts: dict[str, str] = {}
         self.stale: dict[str, set[int]] = {}
         self.holds: dict[str, set[int]] = {}
-        self.retired: set[str] = set()
+        self.retired: dict[str, tuple[str, int]] = {}
         self.removed: set[str] = set()
         self.versions: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         self.claims: list[tuple[int, int, str]] = []
@@ -384,8 +385,7 @@ class Model:
             return Verdict("part replaced")
         stale: set[int] = set()
         for part in c["remove"]:
-            del self.parts[part]
-            self.retired.add(part)
+            self.retired[part] = (self.parts.pop(part), self.seq)
             stale |= self.stale.pop(part, set()) - set(c["dropped"].get(part, ()))
         for body in c["add"]:
             self.announce(body)

@@ -77,6 +77,8 @@ class Place:
         ever: The bytes of every blob that was written, deleted ones included; the last of each key.
         renewals: When each lease was written.
         releases: When each lease was given back.
+        written: When each blob was first there.
+        deleted: When each was first deleted, leases apart.
         forks: How often a deleted sequence number was taken again.
         truncated: How many commits were deleted.
         broken: What storage itself saw that must never be.
@@ -89,6 +91,8 @@ class Place:
     ever: dict[str, bytes] = field(default_factory=dict)
     renewals: dict[str, list[float]] = field(default_factory=dict)
     releases: dict[str, list[float]] = field(default_factory=dict)
+    written: dict[str, float] = field(default_factory=dict)
+    deleted: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     guards: dict[str, object] = field(default_factory=dict)
     on_kill: Callable[[Process], None] = lambda process: None
@@ -116,6 +120,7 @@ class Place:
         elif folder not in ("checkpoints", "inbox") and before is not None and before != data:
             self.broken.append(f"{key} was written twice with different content")
         self.ever[key] = data
+        self.written.setdefault(key, self.scheduler.now)
         self.blobs[key] = (data, EPOCH + timedelta(seconds=self.scheduler.now))
 
 
@@ -282,10 +287,12 @@ class SimulatedBlobs:
 
         def effect() -> None:
             for key in chosen:
-                self._place.blobs.pop(key, None)
+                was_there = self._place.blobs.pop(key, None) is not None
                 self._place.truncated += key.startswith("journal/")
                 if key.startswith("leases/"):
                     self._place.releases.setdefault(key, []).append(self._scheduler.now)
+                elif was_there:
+                    self._place.deleted.setdefault(key, self._scheduler.now)
 
         label = f"{chosen[0]} +{len(chosen) - 1}" if chosen else ""
         self._request("delete", label, self._place.weather.write_s, effect, writes=True)

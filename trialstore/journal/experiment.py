@@ -392,7 +392,7 @@ class ExperimentState(Machine):
         return outcome
 
     def _replace(self, command: Command) -> Outcome:
-        return self.manifest.replace(command)
+        return self.manifest.replace(command, self.seq)
 
     def _forget(self, command: Command) -> Outcome:
         return self.manifest.forget(command)

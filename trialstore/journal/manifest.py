@@ -35,6 +35,7 @@ class Manifest:
         retired_blobs: Blobs of artifacts that no row named when a vacuum looked, with the time: whoever stores the same
             bytes again takes another path, so that they can be deleted.
         retired: Parts that a compaction replaced and whose files were not deleted yet, with the time.
+        replaced_by: The number of the commit that replaced each of them, where it is known.
         attempts: By trial that went into a part, the attempt before which results are late ones: the last, or the one
             after it when the last had ended before the trial did. Left out where it is the first.
         removed_trials: Numbers of trials that were taken out; no row of theirs counts, in whatever table it stands.
@@ -49,6 +50,7 @@ class Manifest:
         self.removed_artifacts: set[str] = set()
         self.retired_blobs: dict[str, str] = {}
         self.retired: dict[str, list[str]] = {}
+        self.replaced_by: dict[str, int] = {}
         self.attempts: dict[int, int] = {}
         self.disowned: dict[str, str] = {}
         self.removed_trials: set[int] = set()
@@ -145,8 +147,8 @@ class Manifest:
             for piece, end in zip(pieces, ends, strict=True)
         )
 
-    def replace(self, command: Command) -> Outcome:
-        """Put parts in the place of others that are all still live."""
+    def replace(self, command: Command, seq: int) -> Outcome:
+        """Put parts in the place of others that are all still live, by the commit `seq`."""
         gone = [part_id for part_id in command["remove"] if part_id not in self.parts]
         if gone:
             return refused("part replaced", parts=gone)
@@ -163,6 +165,7 @@ class Manifest:
         for part_id in command["remove"]:
             part = self.parts.pop(part_id)
             self.retired[part_id] = [part.table, command["at"]]
+            self.replaced_by[part_id] = seq
             stale |= self.superseded.pop(part_id, set()) - set(command["dropped"].get(part_id, ()))
         self.add(command["add"])
         for body in command["add"]:
@@ -181,6 +184,7 @@ class Manifest:
         """The files of retired parts and blobs were deleted, or a blob that was retired is named after all."""
         for part_id in command["parts"]:
             self.retired.pop(part_id, None)
+            self.replaced_by.pop(part_id, None)
         for path in command.get("blobs", ()):
             self.retired_blobs.pop(path, None)
         return accepted()
@@ -204,6 +208,7 @@ class Manifest:
             "superseded": {part_id: sorted(numbers) for part_id, numbers in self.superseded.items()},
             "removed_artifacts": sorted(self.removed_artifacts),
             "retired": self.retired,
+            **({"replaced_by": self.replaced_by} if self.replaced_by else {}),
             **({"retired_blobs": self.retired_blobs} if self.retired_blobs else {}),
             **({"disowned": self.disowned} if self.disowned else {}),
             **({"removed_trials": sorted(self.removed_trials)} if self.removed_trials else {}),
@@ -224,6 +229,7 @@ class Manifest:
         manifest.removed_artifacts = set(head["removed_artifacts"])
         manifest.retired_blobs = dict(head.get("retired_blobs", {}))
         manifest.retired = dict(head["retired"])
+        manifest.replaced_by = dict(head.get("replaced_by", {}))
         manifest.disowned = dict(head.get("disowned", {}))
         manifest.removed_trials = set(head.get("removed_trials", ()))
         manifest.attempts = dict(head["attempts"])

@@ -235,6 +235,7 @@ EXPERIMENT_HEAD = Shape(
             superseded=_map(_ID, _list(_COUNT)),
             removed_artifacts=_list(_TEXT),
             retired_blobs=_may(_map(_TEXT, _TIME)),
+            replaced_by=_may(_map(_TEXT, _COUNT)),
             retired=_map(_ID, _row(_TABLE, _TIME)),
             disowned=_may(_map(_TEXT, _TIME)),
             attempts=_list(_row(_COUNT, _ATTEMPT)),

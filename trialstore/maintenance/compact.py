@@ -14,6 +14,7 @@ from trialstore.journal.experiment import ExperimentState
 from trialstore.journal.journal import Draft, Journal
 from trialstore.journal.retention import RETENTION_S
 from trialstore.maintenance.flush import flush
+from trialstore.maintenance.replaced import outlived
 from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.part import TABLES, Part
 from trialstore.model.times import format_time, now_text, parse_time
@@ -190,9 +191,7 @@ def _rows_between(parts: list[Part], start: int, rows: list[list[Any]]) -> bool:
 
 def delete_retired(blobs: Blobs, key: str, journal: Journal[ExperimentState], grace: timedelta) -> int:
     """Delete the files of parts that were replaced longer ago than `grace`; returns how many."""
-    before = format_time(parse_time(now_text()) - grace)
-    with journal.view() as state:
-        old = {part: table for part, (table, at) in state.manifest.retired.items() if at <= before}
+    old = outlived(blobs, key, journal, grace, parse_time(now_text()))
     if old:
         blobs.delete([f"{table}/experiment={key}/{part}.parquet" for part, table in old.items()])
         journal.execute(Draft("forget", {"parts": sorted(old)}))

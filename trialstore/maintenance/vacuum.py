@@ -21,6 +21,7 @@ from trialstore.journal.manifest import ARTIFACT_ID, ARTIFACT_PATH
 from trialstore.journal.retention import outgrown
 from trialstore.journal.stored import StoredJournal
 from trialstore.maintenance.compact import READERS_GRACE
+from trialstore.maintenance.replaced import outlived
 from trialstore.maintenance.waste import IN_WORK, Waste
 from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.part import TABLES, Part
@@ -129,9 +130,7 @@ class Vacuum:
         self._delete(inbox, "commands that nobody waits for any more")
 
     def _retired_parts(self, key: str, journal: Journal[ExperimentState]) -> None:
-        before = self._history_ends()
-        with journal.view() as state:
-            retired = {part: table for part, (table, at) in state.manifest.retired.items() if at <= before}
+        retired = outlived(self.blobs, key, journal, self._history(), self.now, self.now)
         retired = dict(sorted(retired.items())[: self.most])
         infos = []
         for part, table in retired.items():
@@ -205,8 +204,11 @@ class Vacuum:
             return True  # it is no lease
         return (self.now - info.modified_at).total_seconds() > _LEASES * lease_s
 
+    def _history(self) -> timedelta:
+        return max(self.grace, self.history, READERS_GRACE)
+
     def _history_ends(self) -> str:
-        return format_time(self.now - max(self.grace, self.history, READERS_GRACE))
+        return format_time(self.now - self._history())
 
     def _old(self, infos: Iterable[BlobInfo], at_least: timedelta = timedelta(0)) -> list[BlobInfo]:
         age = max(self.grace, at_least)
