@@ -157,7 +157,7 @@ class Actor:
         self.ledger: Ledger = experiment._ledger
         self.deeds_left = deeds
         self.held: list[Trial] = []
-        self.snapshots: list[tuple[float, Any, dict[str, Counter[Any]]]] = []
+        self.snapshots: list[tuple[float | None, Any, dict[str, Counter[Any]]]] = []
 
     @classmethod
     def deeds(cls) -> list[str]:
@@ -355,8 +355,9 @@ class Actor:
         if self.chance.random() < 0.3:
             last = self.history.last_seq(self.ledger.journal._log.blob(0))
             until = self.chance.randrange(last + 1) if last >= 0 else None
-        # What was as of long ago may have lost its files; that is no promise.
-        taken_at = self.world.scheduler.now
+        # What was as of long ago may have lost its files, at once or while it is read; that is no promise. Whether they
+        # were kept for as long as they must be, `check_files` sees.
+        taken_at = self.world.scheduler.now if until is None else None
         try:
             snapshot = self.ledger.snapshot(until)
         except NotFoundError:
@@ -366,8 +367,7 @@ class Actor:
         if until is not None and snapshot.seq != until:
             self.history.wrong.append(f"a snapshot as of {until} is of {snapshot.seq}")
         # The process may have stood still since it looked, for longer than files are kept for readers.
-        whole = until is None and self._is_recent(taken_at)
-        rows = read_snapshot(self.world, snapshot, self.program.process, whole)
+        rows = read_snapshot(self.world, snapshot, self.program.process, self._is_recent(taken_at))
         if rows is not None:
             self.history.seen.append(Seen("rows", self.program.process.name, snapshot.seq, snapshot.seq, rows))
             self.snapshots.append((taken_at, snapshot, rows))
@@ -379,9 +379,9 @@ class Actor:
             if rows is not None and rows != before:
                 self.history.wrong.append(f"the snapshot of {snapshot.seq} has changed")
 
-    def _is_recent(self, taken_at: float) -> bool:
-        """Whether files of that time must still be there. A clock that is ahead shortens the grace."""
-        return self.world.scheduler.now - taken_at < GRACE.total_seconds() - 700
+    def _is_recent(self, taken_at: float | None) -> bool:
+        """Whether the files of what was the present then must still be there."""
+        return taken_at is not None and self.world.scheduler.now - taken_at < KEPT_S
 
 
 def read_snapshot(world: World, snapshot: Any, process: Process, whole: bool) -> dict[str, Counter[Any]] | None:
