@@ -287,9 +287,14 @@ BREAKS: dict[str, Callable[[], Any]] = {
 
 
 FIRST_SEED: dict[str, int] = {
-    "heartbeats_stop": 700,
-    "lost_answers_count_as_failures": 300,
-    "replaced_parts_age_by_their_writers_clock": 500,
+    "attempts_are_not_checked": 50,
+    "flush_drops_what_changed_meanwhile": 140,
+    "heartbeats_stop": 1060,
+    "lost_answers_count_as_failures": 360,
+    "old_looks_are_believed": 75,
+    "posted_commands_of_a_failed_commit_are_dropped": 70,
+    "replaced_parts_age_by_their_writers_clock": 530,
+    "sessions_are_forgotten_while_they_hold_trials": 50,
 }
 """Where to begin with what few seeds show, so that one is not far."""
 
