@@ -71,6 +71,7 @@ def test_experiments_that_were_created_dropped_and_changed(root: Path) -> None:
     with small_store(root) as store:
         other = store.create_experiment("other")
         other.register_trial({"x": 1})
+        store.update_experiment("tune", metadata={})
         before = store.snapshot()
         store.drop_experiment("other")
         store.create_experiment("new", metadata={"odd": NAN}).register_trials([{"x": 1}, {"x": 2}])
