@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 
@@ -43,15 +44,14 @@ class Disk:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
         if path.is_dir():
             self.names = {name: inode for name, inode in self.names.items() if name.parent != path}
-            self.names |= {child: child.stat().st_ino for child in path.iterdir() if child.is_file()}
+            self.names |= inodes(path.iterdir())
         else:
             size = os.fstat(fd).st_size
             self.contents[os.fstat(fd).st_ino] = os.pread(fd, size, 0)
 
     def flush_all(self) -> None:
-        files = [path for path in self.root.rglob("*") if path.is_file()]
-        self.names = {path: path.stat().st_ino for path in files}
-        self.contents |= {path.stat().st_ino: path.read_bytes() for path in files}
+        self.names = inodes(self.root.rglob("*"))
+        self.contents |= {inode: path.read_bytes() for path, inode in self.names.items()}
 
     def crashed(self, after: Path, chance: random.Random) -> Path:
         """A folder as the disk may hold it when the machine has started anew."""
@@ -72,6 +72,19 @@ class Disk:
                 case _:
                     pass  # it was on its way, and arrived
         return after
+
+
+def inodes(paths: Iterable[Path]) -> dict[Path, int]:
+    """The files among these; another thread may remove its hidden ones meanwhile."""
+    found = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found[path] = status.st_ino
+    return found
 
 
 @pytest.fixture
