@@ -25,10 +25,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
+
+from trialstore.blobs.linux import failure, linux_call
 
 __all__ = ["Ahead", "boot_id", "can_write_ahead", "force_all"]
 
@@ -149,13 +150,8 @@ class Ahead:
         return capacity
 
     def left(self) -> dict[str, bytes]:
-        """Names and contents of the blobs written ahead since the last `reset`, in the order of their last record."""
-        found: dict[str, bytes] = {}
-        if self._look():
-            for name, data, _ in self._records(_START):
-                found.pop(name, None)
-                found[name] = data
-        return found
+        """Names of the blobs written ahead since the last `reset`, and what the last record of each holds."""
+        return {name: data for name, data, _ in self._records(_START)} if self._look() else {}
 
     def _look(self) -> bool:
         """Read the headers if they changed; whether one of them is whole."""
@@ -219,8 +215,7 @@ def force_all(fd: int) -> None:
     if call is None:
         os.sync()
     elif call(fd) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise failure()
 
 
 @cache
@@ -260,15 +255,5 @@ def _write_at(fd: int, data: bytes, place: int) -> None:
         done += os.pwrite(fd, memoryview(data)[done:], place + done)
 
 
-@cache
-def _syncfs() -> Callable[[int], int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        call = ctypes.CDLL(None, use_errno=True).syncfs
-    except (AttributeError, OSError):
-        return None
-    call.argtypes = [ctypes.c_int]
-    call.restype = ctypes.c_int
-    checked: Callable[[int], int] = call
-    return checked
+def _syncfs() -> Callable[..., int] | None:
+    return linux_call("syncfs", ctypes.c_int)

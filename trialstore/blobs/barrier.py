@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
+
+from trialstore.blobs.linux import failure, linux_call
 
 __all__ = ["Flushing", "begin", "flushing", "push"]
 
@@ -80,19 +80,8 @@ def push(fd: int) -> None:
     """
     call = _sync_file_range()
     if call is None or call(fd, 0, 0, _WAIT_WRITE_WAIT) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise failure()
 
 
-@cache
-def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        call = ctypes.CDLL(None, use_errno=True).sync_file_range
-    except (AttributeError, OSError):
-        return None
-    call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    call.restype = ctypes.c_int
-    checked: Callable[[int, int, int, int], int] = call
-    return checked
+def _sync_file_range() -> Callable[..., int] | None:
+    return linux_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)

@@ -116,11 +116,7 @@ class _Hold:
     def __enter__(self) -> bool:
         self._fd, free = self._guards.acquire(self._name, self._patience_s)
         if self._fd is not None and self._turns is not None:
-            try:
-                self._turns.begin(self._name)
-            except BaseException:
-                self._guards.release(self._name, self._fd)
-                raise
+            self._turns.begin(self._name)
         return free
 
     def __exit__(self, *_: object) -> None:

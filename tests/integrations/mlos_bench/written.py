@@ -42,15 +42,7 @@ def own_storage(url: str) -> SqlStorage:
 
 def fill(storage: SqlStorage, *, name: str = "tune redis/ä", trials: int = 12, samples: int = 5) -> None:
     """An experiment with trials of every status, values of every spelling, and telemetry; in a repository."""
-    targets: dict[str, Any] = {"latency": "min", "throughput": "max"}
-    with storage.experiment(
-        experiment_id=name,
-        trial_id=1,
-        root_env_config="./environment.jsonc",
-        description="a description",
-        tunables=TunableGroups(GROUPS),
-        opt_targets=targets,
-    ) as experiment:
+    with _experiment(storage, name) as experiment:
         for index in range(trials):
             tunables = experiment.tunables.copy()
             if index % 3:
@@ -62,16 +54,20 @@ def fill(storage: SqlStorage, *, name: str = "tune redis/ä", trials: int = 12, 
             _live(trial, index, began, samples)
 
 
-def go_on(storage: Storage, *, name: str = "tune redis/ä") -> None:
-    """What becomes of the trials that `fill` leaves open: the one that runs ends, and the pending one begins."""
-    with storage.experiment(
+def _experiment(storage: Storage, name: str) -> Storage.Experiment:
+    return storage.experiment(
         experiment_id=name,
         trial_id=1,
         root_env_config="./environment.jsonc",
         description="a description",
         tunables=TunableGroups(GROUPS),
         opt_targets={"latency": "min", "throughput": "max"},
-    ) as experiment:
+    )
+
+
+def go_on(storage: Storage, *, name: str = "tune redis/ä") -> None:
+    """What becomes of the trials that `fill` leaves open: the one that runs ends, and the pending one begins."""
+    with _experiment(storage, name) as experiment:
         for trial in experiment.pending_trials(BEGAN + timedelta(days=1), running=True):
             at = BEGAN + timedelta(hours=trial.trial_id)
             trial.update_telemetry(Status.RUNNING, at, [(at, "cpu0", 0.25), (at, "phase", "late")])
