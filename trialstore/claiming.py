@@ -64,7 +64,6 @@ class Claims:
 
     def lost(self) -> list[TrialRecord]:
         """Trials whose worker's lease ran out, by number."""
-        self._ledger.require_writable()
         with self._ledger.journal.view() as state:
             active = [state.trials[number].decoded() for number in sorted(state.active)]
         self._plan_looks(len({record.session for record in active}))
@@ -72,6 +71,7 @@ class Claims:
 
     def fix_lost(self) -> list[int]:
         """Take lost trials from their workers; returns the numbers of those that were taken."""
+        self._ledger.require_writable()
         lost = self.lost()
         if not lost:
             return []

@@ -150,7 +150,8 @@ class Experiment(Maintained, Rendered, Reserving, Changing, Runs):
     def is_done(self) -> bool:
         """Whether `max_trials` trials have succeeded, or the algorithm has no more to suggest and nothing is pending.
 
-        The algorithm is asked by its `is_done`, where `algorithms` was given one that has it.
+        The algorithm is asked by its `is_done`, where `algorithms` was given one that has it. The trials of the
+        experiment itself count: an experiment that was branched from one that is done has its own `max_trials` to do.
         """
         if super().is_done:
             return True

@@ -14,6 +14,7 @@ from trialstore.model.record import TrialRecord
 from trialstore.model.space import Fidelity
 from trialstore.model.status import Status
 from trialstore.model.typed_trial import TypedTrial
+from trialstore.naming import names_of
 from trialstore.reading import Readable
 from trialstore.recalling import records_of
 from trialstore.trial import Trial
@@ -64,7 +65,10 @@ class Fetched(Readable):
         return self._fetched(_NOT_COMPLETED, with_evc_tree)
 
     def fetch_lost_trials(self, with_evc_tree: bool = False) -> list[Trial]:
-        """The trials whose worker's lease ran out."""
+        """The trials whose worker's lease ran out; nothing is done about them.
+
+        The clock of the backend decides, for one who may only read that of this machine.
+        """
         return self._listed(lambda ledger: Claims(ledger, ()).lost(), with_evc_tree)
 
     def fix_lost_trials(self, with_evc_tree: bool = True) -> list[Trial]:
@@ -92,6 +96,9 @@ class Fetched(Readable):
         Raises:
             UsageError: neither is given, or both and they are not of one trial.
 
+        Cost: by number a look at the journal, and at one part when the trial lies in it; by name also a read of
+            all trials the first time, and later a look at those that changed.
+
         Source: Oríon, `BaseStorageProtocol.get_trial`.
         """
         if trial is None and uid is None:
@@ -105,12 +112,11 @@ class Fetched(Readable):
         return asked
 
     def _by_uid(self, uid: int | str) -> Trial | None:
+        number = uid if isinstance(uid, int) else names_of(self._ledger).find(uid)
         try:
-            return self.trial(uid)
+            return None if number is None else self.trial(number)
         except TrialNotFoundError:
-            if isinstance(uid, int):
-                return None
-        return next((trial for trial in self.trials() if trial.hash_name == uid), None)
+            return None
 
     def retrieve_result(self, trial: Trial) -> Trial:
         """The trial with the results that the store has now.

@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -71,10 +71,12 @@ class Leases:
     """Heartbeat blobs: one a session and experiment, aged by the backend's clock alone.
 
     Guarantees: a lease that counts as run out was not renewed for its length, whatever the clocks of the two
-    machines say.
+    machines say. A process that may not write has no heartbeat to ask that clock with, and looks at its own; what it
+    finds it only tells, since it cannot take a trial.
     """
 
-    def __init__(self, blobs: Blobs, session: SessionId, worker: str, lease_s: float) -> None:
+    def __init__(self, blobs: Blobs, session: SessionId, worker: str, lease_s: float, writes: bool) -> None:
+        self._writes = writes
         self._blobs = blobs
         self._session = session
         self._worker = worker
@@ -115,22 +117,27 @@ class Leases:
         others = since.keys() - {self._session.current()}
         if not others:
             return set()
-        self.renew(key)
-        mine = self._blobs.info(self._blob(key, self._session.current()))
-        if mine is None:
+        now = self._now(key)
+        if now is None:
             return set()
         gone: set[str] = set()
         for session in others:
             info = self._blobs.info(self._blob(key, session))
             if info is None:
                 # A session writes its lease before its first claim, so one without any has left.
-                if not since[session] or mine.modified_at - parse_time(since[session]) > timedelta(
-                    seconds=self._lease_s
-                ):
+                if not since[session] or now - parse_time(since[session]) > timedelta(seconds=self._lease_s):
                     gone.add(session)
-            elif (mine.modified_at - info.modified_at).total_seconds() > self._length(key, session):
+            elif (now - info.modified_at).total_seconds() > self._length(key, session):
                 gone.add(session)
         return gone
+
+    def _now(self, key: str) -> datetime | None:
+        """What the clock says that the heartbeats are aged by; None when that cannot be found out."""
+        if not self._writes:
+            return datetime.now(UTC)
+        self.renew(key)
+        mine = self._blobs.info(self._blob(key, self._session.current()))
+        return None if mine is None else mine.modified_at
 
     def renewed_at(self, key: str, session: str) -> datetime | None:
         """When a session last renewed its lease, by the backend's clock; None when it has none."""
@@ -179,7 +186,8 @@ class Session:
 
     def _reset(self) -> None:
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
-        self.leases = Leases(self.blobs, self.id, self.worker, self.options.lease_s)
+        writes = self.options.mode == "rw"
+        self.leases = Leases(self.blobs, self.id, self.worker, self.options.lease_s, writes)
         self._held: Counter[str] = Counter()
         self._leased: dict[str, dict[str, float]] = {}
         self._lingering: weakref.WeakSet[_Lingering] = weakref.WeakSet()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,60 @@ def test_a_new_version_sees_its_parents_trials_and_they_its_own(store: ts.Store)
     assert len(second.fetch_trials()) == 3
     assert len(second.fetch_trials_by_status("completed", with_evc_tree=True)) == 4
     assert second.to_polars(with_evc_tree=True)["experiment_id"].to_list() == [first.id, *[second.id] * 3]
+
+
+def test_every_list_has_the_tree_where_it_is_asked_for(store: ts.Store) -> None:
+    words = ("completed", "new", "reserved", "suspended", "interrupted", "broken")
+    generations = [build(store), build(store, algorithms={"b": {}}), build(store, algorithms={"c": {}})]
+    for turn, word in enumerate(words):
+        for place, one in enumerate(generations):
+            params = {"lr": (3 * turn + place) / 20, "act": "relu"}
+            trial = one.register_trial(params, "reserved" if word in ("completed", "broken") else word)
+            if word == "completed":
+                trial.success(loss=0.5)
+            elif word == "broken":
+                trial.crashed()
+    first, second, third = generations
+    first.flush()
+    second.compact()
+    lists: dict[str, tuple[str, ...]] = {
+        "fetch_trials": words,
+        "fetch_pending_trials": ("new", "suspended", "interrupted"),
+        "fetch_noncompleted_trials": words[1:],
+        **dict.fromkeys(words, ()),
+    }
+    for one in generations:
+        for name, wanted in lists.items():
+            fetch = getattr(one, name, None) or partial(one.fetch_trials_by_status, name)
+            mine, all_ = fetch(), fetch(with_evc_tree=True)
+            expected = wanted or (name,)
+            assert sorted(trial.status.orion for trial in mine) == sorted(expected)
+            assert sorted(trial.status.orion for trial in all_) == sorted(expected * 3)
+            for found in (mine, all_):
+                assert [t.submit_time for t in found] == sorted(t.submit_time for t in found)
+        assert len(one.to_polars(with_evc_tree=True)) == len(one.to_pandas(with_evc_tree=True)) == 18
+        assert len(one.to_polars()) == len(one.to_pandas(with_evc_tree=False)) == 6
+        assert one.fetch_lost_trials(with_evc_tree=True) == []
+    other = ts.open(store.url).experiment("tune", version=2)
+    old = time.time() - 86400
+    for lease in Path(store.url.removeprefix("file://"), "leases").rglob("*.json"):
+        os.utime(lease, (old, old))
+    assert len(other.fetch_lost_trials()) == 1
+    assert len(other.fetch_lost_trials(with_evc_tree=True)) == 3
+    assert len(other.fix_lost_trials(with_evc_tree=False)) == 1
+    assert len(other.fetch_lost_trials(with_evc_tree=True)) == 2
+    other.fix_lost_trials()
+    assert other.fetch_lost_trials(with_evc_tree=True) == []
+    assert third.counts[ts.Status.INTERRUPTED] == first.counts[ts.Status.INTERRUPTED] == 2
+
+
+def test_what_counts_towards_the_end_is_the_experiments_own(store: ts.Store) -> None:
+    first = build(store, max_trials=1, max_broken=1)
+    tried(first, lr=0.5, act="relu")
+    first.register_trial({"lr": 0.6, "act": "relu"}, reserve=True).crashed()
+    second = build(store, algorithms={"b": {}}, max_trials=1, max_broken=1)
+    assert (first.is_done, first.is_broken) == (True, True)
+    assert (second.is_done, second.is_broken) == (False, False)
 
 
 def test_a_trial_of_a_relative_is_a_handle_on_the_relative(store: ts.Store) -> None:

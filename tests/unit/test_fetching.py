@@ -13,6 +13,7 @@ import pytest
 
 import trialstore as ts
 from trialstore.model.errors import LostTrialError, ReadOnlyError, TransitionError, UsageError
+from trialstore.naming import Names
 
 
 @pytest.fixture
@@ -73,6 +74,23 @@ def test_lost_trials_are_found_and_fixed(experiment: ts.Experiment, store: ts.St
         held.success(loss=1.0)
 
 
+@pytest.mark.parametrize("by_store", [True, False])
+def test_a_reader_sees_lost_trials_and_takes_none(experiment: ts.Experiment, store: ts.Store, by_store: bool) -> None:
+    reader = ts.open(store.url, mode="r").experiment("tune") if by_store else store.experiment("tune", mode="r")
+    assert reader.fetch_lost_trials() == []
+    folder = Path(store.url.removeprefix("file://"), "leases")
+    before = sorted(folder.rglob("*"))
+    old = time.time() - 86400
+    for lease in folder.rglob("*.json"):
+        os.utime(lease, (old, old))
+    assert numbers(reader.fetch_lost_trials()) == [2]
+    assert numbers(reader.fetch_lost_trials(with_evc_tree=True)) == [2]
+    assert sorted(folder.rglob("*")) == before
+    with pytest.raises(ReadOnlyError):
+        reader.fix_lost_trials()
+    assert experiment.trial(2).status is ts.Status.RUNNING
+
+
 def test_one_trial_is_found_by_whatever_names_it(experiment: ts.Experiment) -> None:
     trial = experiment.trial(3)
     for uid in (3, trial.id, trial.hash_name):
@@ -85,6 +103,64 @@ def test_one_trial_is_found_by_whatever_names_it(experiment: ts.Experiment) -> N
         experiment.get_trial(trial, uid=4)
     with pytest.raises(UsageError, match="which trial"):
         experiment.get_trial()
+
+
+def test_a_trial_of_a_name_is_found_however_it_changed_since(store: ts.Store) -> None:
+    one = store.create_experiment("named")
+    other = ts.open(store.url).experiment("named")
+    lie = [{"name": "o", "type": "objective", "value": 1.0}, {"name": "guess", "type": "lie", "value": 2}]
+    trials = [
+        one.register_trial({"x": 1.5, "who": "a", "k": (1, None)}, fidelity={"epochs": 3}),
+        one.register_trial({"x": 1.5, "who": "a", "k": (1, None)}, parent=0),
+        one.register_trial({}),
+        one.register_trial({"x": 1.5, "who": "a", "k": (1, None)}, fidelity={"epochs": 3}),
+    ]
+    names = [trial.hash_name for trial in trials]
+    for handle in (one, other):
+        assert [handle.get_trial(uid=name).number for name in names] == [0, 1, 2, 0]  # type: ignore[union-attr]
+    trials[1].set_status("running")
+    trials[1].results = lie
+    one.update_completed_trial(trials[1])
+    lied = one.trial(1).hash_name
+    assert lied != names[1]
+    trials[3].set_status("running")
+    trials[3].success()
+    for move in (lambda: None, lambda: one.flush(), lambda: one.compact()):
+        move()
+        for handle in (one, other):
+            assert handle.get_trial(uid=names[1]) is None
+            assert handle.get_trial(uid=lied) == trials[1]
+    one.delete_trials(0)
+    imported = one.import_trials([{"params": {"x": 7}, "metrics": {}}])
+    for handle in (one, other, ts.open(store.url).experiment("named")):
+        assert handle.get_trial(uid=names[0]) == trials[3]
+        assert handle.get_trial(uid=lied) == trials[1]
+        (seventh,) = imported
+        assert handle.get_trial(uid=one.trial(seventh).hash_name) == one.trial(seventh)
+
+
+def test_a_second_question_for_a_name_reads_no_part_again(store: ts.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = store.create_experiment("named")
+    one.import_trials([{"params": {"x": number}, "metrics": {}} for number in range(100)])
+    name = one.trial(70).hash_name
+    assert one.get_trial(uid=name) == one.trial(70)
+    last = one.register_trial({"x": 1000})
+    monkeypatch.setattr("trialstore.naming.Names._enter", entered := Counted(Names._enter))
+    assert one.get_trial(uid=last.hash_name) == last
+    assert one.get_trial(uid=name) == one.trial(70)
+    assert entered.times == 1
+
+
+class Counted:
+    """A method that counts its calls."""
+
+    def __init__(self, method: Any) -> None:
+        self.method = method
+        self.times = 0
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        self.times += 1
+        return self.method.__get__(instance, owner)
 
 
 def test_a_result_is_retrieved(experiment: ts.Experiment, store: ts.Store) -> None:

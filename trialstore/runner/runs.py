@@ -51,7 +51,10 @@ class Runs:
 
     @property
     def is_broken(self) -> bool:
-        """Whether `max_broken` trials have crashed, failed or timed out."""
+        """Whether `max_broken` trials have crashed, failed or timed out.
+
+        Those of the experiment itself count, and none of its parents and children.
+        """
         counts = self.counts
         return self.max_broken is not None and sum(counts.get(s, 0) for s in BROKEN) >= self.max_broken
 
