@@ -36,7 +36,7 @@ class WritingLedger(Ledger):
     def __reduce__(self) -> tuple[object, ...]:
         return _writing, (self.session, self.entry)
 
-    def execute(self, *drafts: Draft) -> list[Outcome]:
+    def execute(self, *drafts: Draft, force: bool = True) -> list[Outcome]:
         """Commit commands that execute no trial.
 
         Raises:
@@ -50,7 +50,7 @@ class WritingLedger(Ledger):
                     experiment=self.entry.name,
                     mode="w",
                 )
-        return super().execute(*drafts)
+        return super().execute(*drafts, force=force)
 
 
 def limited(ledger: Ledger, mode: str | None) -> Ledger:

@@ -105,11 +105,20 @@ class Ledger:
         """Refuse what a read-only store cannot do."""
         self.session.require_writable()
 
-    def execute(self, *drafts: Draft) -> list[Outcome]:
-        """Commit what is buffered, then the commands; durable when it returns."""
+    def execute(self, *drafts: Draft, force: bool = True) -> list[Outcome]:
+        """Commit what is buffered, then the commands; durable when it returns.
+
+        Args:
+            drafts: The commands.
+            force: Where False, a crash of the machine may take them until the linger is over or a later call is
+                durable, whatever comes first.
+        """
         self.require_writable()
         self.buffer.hand_over(self.journal.post)
-        return self.journal.execute(*drafts)
+        outcomes = self.journal.execute(*drafts, force=force)
+        if not force:
+            self.session.linger(self)
+        return outcomes
 
     def execute_one(self, draft: Draft) -> Any:
         """Commit one command and return its value.

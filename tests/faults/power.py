@@ -24,11 +24,16 @@ _SHUTDOWN = 0x8004587D
 _WITHOUT_THE_JOURNAL = 2
 _WORK = """
 import sys, trialstore as ts
+from trialstore.journal.batch import Draft
+from trialstore.model.identity import params_hash
 store = ts.open(sys.argv[1])
 experiment = store.create_experiment("tune", metrics=[ts.Metric("loss")], exist_ok=True)
 seen = []
 while True:
     seen.append(None)
+    params = {"x": f"not forced {sys.argv[2]} {len(seen)}"}
+    body = {"id": params_hash(params), "params": params}
+    experiment._ledger.execute(Draft("register", {"trials": [body]}), force=False)
     registered = experiment.register_trial({"x": f"{sys.argv[2]} {len(seen)}"}).number
     print("registered", registered, flush=True)
     trial = experiment.reserve_trial()

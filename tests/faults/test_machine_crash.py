@@ -15,6 +15,8 @@ import pytest
 
 import trialstore as ts
 from trialstore.blobs import ahead, staging, turns
+from trialstore.journal.batch import Draft
+from trialstore.model.identity import params_hash
 from trialstore.model.status import Status
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="calls of Linux")
@@ -151,6 +153,88 @@ def test_and_after_another_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     restart()
     with ts.open(tmp_path / "thrice") as store:
         assert told(store) == expected
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_nobody_forced_is_lost_from_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: Callable[[], None], seed: int
+) -> None:
+    """Commits that wait for the next one to be forced: any number of the last is lost, and none in between."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(ahead, "_CAPACITIES", (1 << 12, 1 << 13))
+    disk = Disk(tmp_path / "store", monkeypatch)
+    with grown(tmp_path / "store", 2) as store, ts.open(tmp_path / "store", maintenance=False) as other:
+        for number in range(chance.randrange(1, 30)):
+            writer = chance.choice((store, other)).experiment("tune")
+            if chance.random() < 0.3:
+                writer.register_trial({"x": f"forced {number}"})
+            else:
+                registered(writer, f"not forced {number}")
+            if chance.random() < 0.2:
+                with monkeypatch.context() as alone:  # somebody who does not get the lock, and waits for nobody
+                    alone.setattr(turns.Turns, "ahead", lambda *_: None)
+                    writer.register_trial({"x": f"forced beside {number}"})
+        expected = labels(store)
+        after = disk.crashed(tmp_path / "after", chance)
+    for mode in ("r", "rw"):
+        restart()
+        with ts.open(after, mode=mode) as store:
+            found = labels(store)
+            assert found == expected[: len(found)]
+            assert not any(str(lost).startswith("forced") for lost in expected[len(found) :])
+            assert mode == "r" or store.verify().ok
+    with ts.open(after) as store:
+        assert store.experiment("tune").register_trial({"x": "next"}).number == len(found)
+
+
+def test_what_nobody_forced_is_forced_when_the_store_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: Callable[[], None]
+) -> None:
+    disk = Disk(tmp_path / "store", monkeypatch)
+    with grown(tmp_path / "store", 2) as store:
+        registered(store.experiment("tune"), "not forced")
+        assert store.experiment("tune")._ledger.has_waiting
+    after = disk.crashed(tmp_path / "after", random.Random(0))
+    restart()
+    with ts.open(after) as store:
+        assert labels(store) == [0, 1, "not forced"]
+
+
+def test_a_checkpoint_forces_what_it_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(tmp_path / "store", monkeypatch)
+    with grown(tmp_path / "store", 2) as store:
+        registered(store.experiment("tune"), "not forced")
+        before = dict(disk.contents)
+        store.experiment("tune")._ledger.journal.checkpoint()
+        (written,) = (tmp_path / "store" / ".ahead").glob("journal%2Fexperiment*")
+        assert disk.contents[written.stat().st_ino] != before[written.stat().st_ino]
+
+
+def test_what_another_process_waits_for_is_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: Callable[[], None]
+) -> None:
+    disk = Disk(tmp_path / "store", monkeypatch)
+    with grown(tmp_path / "store", 2) as store, ts.open(tmp_path / "store", maintenance=False) as other:
+        journal = other.experiment("tune")._ledger.journal
+        journal.post(Draft("register", {"trials": [{"id": params_hash({"x": "forced"}), "params": {"x": "forced"}}]}))
+        journal._sender._post(journal._take_batch())
+        registered(store.experiment("tune"), "not forced")
+        assert set(labels(store)) == {0, 1, "forced", "not forced"}
+        after = disk.crashed(tmp_path / "after", random.Random(0))
+    restart()
+    with ts.open(after) as store:
+        assert "forced" in labels(store)
+
+
+def registered(experiment: ts.Experiment, label: str) -> None:
+    """A trial that a crash may take, as long as nothing later is forced."""
+    body = {"id": params_hash({"x": label}), "params": {"x": label}}
+    (outcome,) = experiment._ledger.execute(Draft("register", {"trials": [body]}), force=False)
+    assert outcome.reason is None
+
+
+def labels(store: ts.Store) -> list[object]:
+    return [trial.params["x"] for trial in store.experiment("tune").trials()]
 
 
 def test_who_may_only_read_sees_it_as_well(

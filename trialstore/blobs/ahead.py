@@ -4,7 +4,8 @@ A new file of its own is dear to force to the disk: content, inode, the folder's
 device. Overwriting what was allocated before is cheap: the block, and one flush. So whoever has the lock of a folder
 writes each small blob here first, forces that, and only then makes the blob's file, which the operating system brings
 to the disk in its own time. What anybody sees is therefore durable. When the room is used up, all files are forced to
-the disk at once, and the room is used again.
+the disk at once, and the room is used again. Who can wait leaves
+the flush to the next one: its blob is then seen before it is durable, and is durable before any later one is.
 
 After a crash of the machine the files may be missing, or hold anything; `Ahead.left` tells what they held.
 
@@ -101,8 +102,14 @@ class Ahead:
         """Whether the machine was not started anew since it was last in order."""
         return self._boot == boot_id()
 
-    def append(self, name: str, data: bytes) -> int | None:
+    def append(self, name: str, data: bytes, *, force: bool = True) -> int | None:
         """Write a blob ahead, durably; the place for `take_back`, or None where that cannot be done.
+
+        Args:
+            name: Of the blob.
+            data: What it holds.
+            force: Whether it shall be durable now, and with it what was not before; else with the next one. The first
+                since the last `reset` always is, so that whoever looks after a crash knows where the others began.
 
         Raises:
             OSError: the disk did not confirm it.
@@ -120,9 +127,18 @@ class Ahead:
         rest = _HEAD.pack(0, self._generation, len(encoded), len(data))[4:] + encoded + data
         place = self._end
         _write_at(self._fd, struct.pack("<I", zlib.crc32(rest)) + rest, place)
-        os.fdatasync(self._fd)
+        if force or place == _START:
+            self.force()
         self._end = place + size
         return place
+
+    def force(self) -> None:
+        """Have on the disk what anybody appended.
+
+        Raises:
+            OSError: the disk did not confirm it.
+        """
+        os.fdatasync(self._fd)
 
     def take_back(self, place: int) -> None:
         """Forget the record that was appended last: there will be no such blob."""

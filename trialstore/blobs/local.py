@@ -166,9 +166,16 @@ class LocalBlobs:
         except OSError as error:
             raise from_oserror(error, "read a blob", key=key, url=self.url) from error
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write a blob if there is none of this key; True for exactly one caller."""
-        return self._put(key, data, new=True, durable=self._durable)
+    def create(self, key: str, data: bytes, *, force: bool = True) -> bool:
+        """Write a blob if there is none of this key; True for exactly one caller.
+
+        Args:
+            key: Of the blob.
+            data: What it holds.
+            force: False where it is enough that it is durable before any blob is that is created in its folder after
+                it was seen, or with `force`. The end of the process takes nothing back.
+        """
+        return self._put(key, data, new=True, durable=self._durable, force=force)
 
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """Write a blob, replacing the one there may be in one step."""
@@ -206,23 +213,25 @@ class LocalBlobs:
             raise from_oserror(error, "write a blob", key=key, url=self.url) from error
         return size
 
-    def _put(self, key: str, data: bytes, *, new: bool, durable: bool) -> bool:
+    def _put(self, key: str, data: bytes, *, new: bool, durable: bool, force: bool = True) -> bool:
         folder, _, name = (self._base + check_key(key)).rpartition("/")
         try:
             try:
-                return self._put_once(folder, name, data, new=new, durable=durable)
+                return self._put_once(folder, name, data, new=new, durable=durable, force=force)
             except FileNotFoundError:  # somebody removed the folder meanwhile
                 self._folders.forget()
-                return self._put_once(folder, name, data, new=new, durable=durable)
+                return self._put_once(folder, name, data, new=new, durable=durable, force=force)
         except OSError as error:
             raise from_oserror(error, "write a blob", key=key, url=self.url) from error
 
-    def _put_once(self, folder: str, name: str, data: bytes, *, new: bool, durable: bool) -> bool:
+    def _put_once(self, folder: str, name: str, data: bytes, *, new: bool, durable: bool, force: bool) -> bool:
         ahead = self._turns.ahead(folder[len(self._base) :]) if new and durable else None
         with self._stage(folder) as staged:
             staged.write(data)
-            place = None if ahead is None else self._append(ahead, name, data)
+            place = None if ahead is None else self._append(ahead, name, data, force)
             if ahead is None or place is None:
+                if new and durable:
+                    self._force(folder)
                 return self._publish(staged, folder, name, new=new, durable=durable)
             created = False
             try:
@@ -233,11 +242,22 @@ class LocalBlobs:
             return created
 
     @staticmethod
-    def _append(ahead: Ahead, name: str, data: bytes) -> int | None:
+    def _append(ahead: Ahead, name: str, data: bytes, force: bool) -> int | None:
         try:
-            return ahead.append(name, data)
+            return ahead.append(name, data, force=force)
         except OSError as error:
             raise unsynced(error, blob=name) from error
+
+    def force(self, folder: str) -> None:
+        """Have all blobs on the disk that were created in a folder with ``force=False``."""
+        try:
+            self._force(self._base + folder)
+        except OSError as error:
+            raise from_oserror(error, "force blobs to the disk", folder=folder, url=self.url) from error
+
+    def _force(self, folder: str) -> None:
+        if self._durable:
+            self._turns.force(folder[len(self._base) :])
 
     def _stage(self, folder: str) -> Staged:
         self._folders.settle(folder)

@@ -90,6 +90,17 @@ class Turns:
             self._force(self._root)
         return not make
 
+    def force(self, folder: str) -> None:
+        """Have on the disk what anybody wrote ahead in a folder and left to the next one.
+
+        Raises:
+            OSError: the disk did not confirm it.
+        """
+        ahead = None if self._is_absent(make=False) else Ahead.open(self._path(folder))
+        if ahead is not None:
+            ahead.force()
+            ahead.close()
+
     def left(self, folder: str) -> dict[str, bytes] | None:
         """Names and contents of the blobs of a folder that a crash of the machine may have taken.
 

@@ -32,12 +32,13 @@ class Draft:
 class Entry:
     """Commands that one caller handed in together, and what became of them."""
 
-    __slots__ = ("at", "done", "drafts", "error", "outcomes", "waited_for")
+    __slots__ = ("at", "done", "drafts", "error", "force", "outcomes", "waited_for")
 
-    def __init__(self, drafts: Sequence[Draft], waited_for: bool) -> None:
+    def __init__(self, drafts: Sequence[Draft], waited_for: bool, force: bool = True) -> None:
         self.drafts = drafts
         self.at = now_text()
         self.waited_for = waited_for
+        self.force = force
         self.outcomes: list[Outcome] = []
         self.error: BaseException | None = None
         self.done = False
@@ -67,6 +68,11 @@ class Batch:
     exposed: bool = False
     drops: int = -1
     is_untraceable: bool = False
+
+    @property
+    def force(self) -> bool:
+        """Whether anybody needs it on the disk, and not only in the journal."""
+        return any(entry.force for entry in self.entries)
 
     @property
     def name(self) -> str:

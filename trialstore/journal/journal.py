@@ -90,6 +90,7 @@ class Journal(Generic[MachineT]):
         self._writer = ""
         self._counter = 0
         self._opened = False
+        self._unforced = False
         self._process = os.getpid()
 
     def _enter_process(self) -> None:
@@ -138,8 +139,13 @@ class Journal(Generic[MachineT]):
 
     # Writing
 
-    def execute(self, *drafts: Draft) -> list[Outcome]:
+    def execute(self, *drafts: Draft, force: bool = True) -> list[Outcome]:
         """Commit commands, and what was posted before them, and return what became of each.
+
+        Args:
+            drafts: The commands.
+            force: False where it is enough that a crash of the machine takes them only together with all that
+                came after them, and not after a `flush`. No end of a process takes them.
 
         Raises:
             StorageFullError, AccessDeniedError, StoreUnavailableError: nothing of it took effect.
@@ -147,7 +153,7 @@ class Journal(Generic[MachineT]):
             SessionExpiredError: nothing took effect; the next call works under a new session.
         """
         self._enter_process()
-        entry = Entry(drafts, waited_for=True)
+        entry = Entry(drafts, waited_for=True, force=force)
         self._queue.append(entry)
         with self._lock:
             try:
@@ -170,15 +176,19 @@ class Journal(Generic[MachineT]):
 
     @property
     def has_waiting(self) -> bool:
-        """Whether something was posted, or sent in doubt, that is not known to be committed."""
-        return bool(self._queue) or self._doubtful is not None
+        """Whether something was posted, or sent in doubt, that is not known to be committed and on the disk."""
+        return bool(self._queue) or self._doubtful is not None or self._unforced
 
     def flush(self) -> None:
-        """Commit what was posted."""
+        """Commit what was posted; all that this process committed is durable when it returns."""
         self._enter_process()
         if self._queue or self._doubtful:
             with self._lock:
                 self._commit_queue()
+        if self._unforced:
+            with self._lock:
+                self._log.force()
+                self._unforced = False
 
     def _commit_queue(self) -> None:
         if self._doubtful is not None:
@@ -286,6 +296,7 @@ class Journal(Generic[MachineT]):
             raise AssertionError("a journal opened for reading was asked to write")
         outcomes = self._sender.send(batch)
         batch.exposed = False
+        self._unforced = not batch.force
         if outcomes and outcomes[0].reason == "session expired":
             if batch.session == self._session.current():
                 self._session.renew()

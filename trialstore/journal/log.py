@@ -5,6 +5,7 @@ This is the one seam where a backend with a cheaper conditional append may get a
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from trialstore.journal.machine import Machine
 from trialstore.model.errors import AccessDeniedError, DamagedError, ReadOnlyError, StoreUnavailableError
 
 __all__ = ["Log"]
+
+_log = logging.getLogger(__name__)
 
 _WIDEST_READ = 64
 _LOOK_AHEAD = 5
@@ -43,21 +46,36 @@ class Log:
         self._folder = f"journal/{name}"
         self._inbox = f"inbox/{name}"
         self.reads_are_cheap = blobs.filesystem is None
+        self._can_defer = hasattr(blobs, "force")
         self._is_whole = False
-        self._restored: dict[str, bytes] = {}
+        self._restored: dict[str, bytes | None] = {}
 
     def blob(self, seq: int) -> str:
         """The key of the blob that holds a commit."""
         return f"{self._folder}/{seq:020d}.jsonl"
 
-    def append(self, seq: int, data: bytes) -> bool:
+    def append(self, seq: int, data: bytes, *, force: bool = True) -> bool:
         """Put a commit at a sequence number; False when there is one already, which may be the caller's own.
+
+        Args:
+            seq: The number.
+            data: The commit.
+            force: False where it is enough that it is durable before any later commit is, or after `force`.
 
         Raises:
             OutcomeUnknownError: the answer was lost.
         """
         self._make_whole()
-        return self._blobs.create(self.blob(seq), data)
+        if force or not self._can_defer:
+            return self._blobs.create(self.blob(seq), data)
+        blobs: Any = self._blobs
+        return bool(blobs.create(self.blob(seq), data, force=False))
+
+    def force(self) -> None:
+        """Have all commits on the disk that were appended so far, by whomever."""
+        if self._can_defer:
+            blobs: Any = self._blobs
+            blobs.force(self._folder)
 
     def read(self, seq: int) -> bytes | None:
         """The bytes of a commit, None when there is none."""
@@ -73,6 +91,10 @@ class Log:
     def commits(self) -> Iterator[BlobInfo]:
         """All commits there are, oldest first. Cost: a listing."""
         self._make_whole()
+        cut = {key for key, data in self._restored.items() if data is None}
+        return (info for info in self._listed() if info.key not in cut)
+
+    def _listed(self) -> Iterator[BlobInfo]:
         return (i for i in self._blobs.list(f"{self._folder}/") if _NAME.fullmatch(i.key[len(self._folder) + 1 :]))
 
     @staticmethod
@@ -87,9 +109,9 @@ class Log:
     # After a crash of the machine
 
     def _make_whole(self) -> None:
-        """Have every commit that was acknowledged before a crash of the machine. A look, once a process.
+        """Have every commit that was forced before a crash of the machine, and none after one that was lost.
 
-        Where nothing may be written they are there for this process alone.
+        A look, once a process. Where nothing may be written they are there for this process alone.
 
         Raises:
             StoreUnavailableError: another process holds the journal's lock.
@@ -107,11 +129,16 @@ class Log:
                     raise StoreUnavailableError(
                         "another process restores the journal after a crash of the machine", hint="try again"
                     )
-                for key, data in self._lost(blobs.unfinished(self._folder) or {}).items():
+                left = blobs.unfinished(self._folder) or {}
+                for key, data in self._lost(left).items():
                     blobs.write(key, data)
+                if cut := self._cut_off(left, {}):
+                    _log.warning("the machine crashed before these commits were on the disk: %s", ", ".join(cut))
+                    blobs.delete(cut)
                 blobs.finish(self._folder)
         except (ReadOnlyError, AccessDeniedError):
-            self._restored = self._lost(left)
+            lost = self._lost(left)
+            self._restored = {**lost, **dict.fromkeys(self._cut_off(left, lost))}
         except BaseException:
             self._is_whole = False
             raise
@@ -143,6 +170,23 @@ class Log:
             if before is not None and this is not None and this.previous == before.crc32:
                 lost[key] = data
         return lost
+
+    def _cut_off(self, left: Mapping[str, bytes], restored: Mapping[str, bytes]) -> list[str]:
+        """Keys of the commits after one that nobody forced to the disk, which was lost, and of that one's remains.
+
+        What was written ahead is all durable up to the last that was forced; so none of these was.
+        """
+        last = max((self.seq_of(name) for name in left if _NAME.fullmatch(name)), default=None)
+        if last is None:
+            return []
+        before = _whole(self.blob(last), restored.get(self.blob(last)) or self.read(last))
+        while before is not None:
+            key = self.blob(before.seq + 1)
+            this = _whole(key, self.read(before.seq + 1))
+            if this is None or this.previous != before.crc32:
+                return [info.key for info in self._listed() if info.key >= key]
+            before = this
+        return []
 
     def read_after(self, seq: int, until: int | None = None, ahead: bool = False) -> Iterator[tuple[str, bytes]]:
         """Key and bytes of each commit after a sequence number, in order, as far as there are any.

@@ -223,7 +223,9 @@ class Replica(Generic[MachineT]):
 
     def checkpoint(self) -> str:
         """Write a checkpoint of the state; returns its blob's key."""
-        return self._checkpoints.write(self.state())
+        machine = self.state()
+        self.log.force()  # else a crash could leave it without the commits that it tells of
+        return self._checkpoints.write(machine)
 
     def checkpoint_if_due(self) -> None:
         """Write a checkpoint when the sequence number is round; the larger the state, the rounder it must be."""

@@ -137,7 +137,7 @@ class Sender:
         before, batch.exposed = batch.exposed, True
         created = False
         try:
-            created = self._log.append(seq, data)
+            created = self._log.append(seq, data, force=batch.force or bool(taken))
         except OutcomeUnknownError as error:
             unknown = error
         except TrialStoreError:

@@ -194,7 +194,11 @@ class TrialStoreExperiment(Storage.Experiment):
     def _new_trial(
         self, tunables: TunableGroups, ts_start: datetime | None = None, config: dict[str, Any] | None = None
     ) -> Storage.Trial:
-        """Add a trial; two processes that do so get two ids."""
+        """Add a trial; two processes that do so get two ids.
+
+        It is in the store, for all processes, when this returns. A crash of the machine can take it back until a trial
+        has ended, or the linger is over.
+        """
         values = storable_dict({tunable.name: tunable.value for tunable, _ in tunables})
         config_id = self._store.intern(values)
         start = in_store_zone(ts_start or datetime.now(UTC))

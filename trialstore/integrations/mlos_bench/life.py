@@ -49,7 +49,7 @@ def register(
     metadata: Mapping[str, Any],
     first_id: int = 1,
 ) -> TrialRecord:
-    """Add a pending trial, durably.
+    """Add a pending trial. No end of a process takes it back, nor does a crash of the machine once a trial has ended.
 
     Two processes that add to one experiment get two numbers, whoever comes first: the fold gives them.
 
@@ -74,7 +74,7 @@ def register(
     drafts = [Draft("register", {"trials": [body]})]
     if first_id > 1 and next_trial_id(ledger) == 1:
         drafts.insert(0, Draft("allocate", {"count": first_id - 1}))
-    *_, outcome = ledger.execute(*drafts)
+    *_, outcome = ledger.execute(*drafts, force=False)
     if outcome.reason is not None:
         ledger.refuse(outcome)
     record = _known(ledger, outcome.value)

@@ -58,10 +58,12 @@ StaleCallback = Callable[[Any, FrozenTrial], None]
 class TrialStoreStorage(BaseStorage, BaseHeartbeat):
     """Studies in one folder or bucket, for any number of threads, processes and machines.
 
-    Guarantees: a new trial, and a step to another state, is durable when the call returns, and so is all that was set
-    through this object in that study before; of those who start a waiting trial one succeeds; a finished trial never
-    changes; ids of studies and trials are never used again. Parameters, attributes and intermediate values are seen by
-    others with the next such call, at the latest after the linger, or at once under ``durability="strict"``.
+    Guarantees: the end of a trial is durable when the call returns, and so is all that was set through this object in
+    that study before; of those who start a waiting trial one succeeds; a finished trial never changes; ids of studies
+    and trials are never used again. A new trial, and a step to another state, is in the store when the call returns;
+    where that is a folder, a crash of the machine can take it back until the next trial has ended or the linger is
+    over. Parameters, attributes and intermediate values are seen by others with the next such call, at the latest
+    after the linger. Under ``durability="strict"`` each is seen and durable at once.
 
     A study is an experiment of the store, and every experiment of the store is a study. Objects may be pickled, and
     used after a fork.

@@ -42,7 +42,8 @@ class Study:
 
     Guarantees: what is set of a trial is seen at once by whoever reads through this object; others see it with the next
     commit of this one, at the latest after the linger. A call that returns what the store decided (a new trial, a step
-    to another state) is durable when it returns, and with it all that was set through this object before.
+    to another state) is seen by all when it returns, and with it all that was set through this object before. When a
+    trial has ended, all that is durable.
 
     Args:
         experiment: Where it is stored.
@@ -155,7 +156,7 @@ class Study:
         now, worker = now_text(), self.ledger.session.worker
         body: dict[str, Any] = {"id": self._id(EMPTY_ID), "params": {}, "status": "RUNNING", "attempt": 1}
         body |= {"worker": worker, "submitted_at": now, "started_at": now}
-        number: int = self._accepted(self._commit(Draft("register", {"trials": [body]})))
+        number: int = self._accepted(self._commit(Draft("register", {"trials": [body]}), force=self._strict))
         self._mine.add(number)
         return number
 
@@ -187,7 +188,7 @@ class Study:
             fields["metrics"] = packed_values(values, self._view.names())
         if state is TrialState.RUNNING:
             fields["worker"] = self.ledger.session.worker
-        outcome = self._commit(Draft("advance", fields))
+        outcome = self._commit(Draft("advance", fields), force=self._strict or state.is_finished())
         if outcome.reason == "transition":
             return False
         finished_live: int = self._accepted(outcome)
@@ -269,8 +270,13 @@ class Study:
         """Commit what waits, and a command; what became of it."""
         return self._commit(draft)
 
-    def _commit(self, last: Draft | None = None) -> Outcome:
-        """Commit what waits, then a command; one about a trial of which something waits takes that along."""
+    def _commit(self, last: Draft | None = None, *, force: bool = True) -> Outcome:
+        """Commit what waits, then a command; one about a trial of which something waits takes that along.
+
+        Args:
+            last: The command.
+            force: Whether all that must be durable when it returns, or within the linger.
+        """
         self.ledger.require_writable()
         with self._lock:
             taken = self._waiting.take_all()
@@ -286,9 +292,10 @@ class Study:
             return Outcome(None)
         try:
             try:
-                outcomes = self.ledger.execute(*drafts)
+                outcomes = self.ledger.execute(*drafts, force=force)
             except SessionExpiredError:
-                outcomes = self.ledger.execute(*drafts)  # nobody's lease is at stake: a new session may say the same
+                # Nobody's lease is at stake: a new session may say the same.
+                outcomes = self.ledger.execute(*drafts, force=force)
         except BaseException:
             self._waiting.put_back(taken)  # sent twice it is the same
             self.ledger.session.linger(self)
