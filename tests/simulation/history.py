@@ -127,10 +127,10 @@ def recorded(history: History) -> Iterator[None]:
     """Write down every command that goes through a journal, and every look at its state."""
     execute, post, view = Journal.execute, Journal.post, Journal.view
 
-    def execute_recorded(self: Journal[Any], *drafts: Draft) -> list[Outcome]:
+    def execute_recorded(self: Journal[Any], *drafts: Draft, force: bool = True) -> list[Outcome]:
         opened = [history.open_call(self._log.blob(0), draft, posted=False) for draft in drafts]
         try:
-            outcomes = execute(self, *(draft for _, draft in opened))
+            outcomes = execute(self, *(draft for _, draft in opened), force=force)
         except TrialStoreError as error:
             for call, _ in opened:
                 call.error, call.told_at = error, history.scheduler.now

@@ -227,9 +227,9 @@ def test_what_became_of_open_trials_comes_in_however_it_is_broken_off(
     commit = Ledger.execute
     left = 0
 
-    def execute(ledger: Ledger, *drafts: Any) -> Any:
+    def execute(ledger: Ledger, *drafts: Any, force: bool = True) -> Any:
         nonlocal left
-        outcomes = commit(ledger, *drafts)
+        outcomes = commit(ledger, *drafts, force=force)
         left -= 1
         if left == 0:
             raise BrokenOff

@@ -249,7 +249,7 @@ def test_a_failed_commit_loses_nothing(storage: TrialStoreStorage, monkeypatch: 
     storage.set_trial_param(number, "x", 0.5, UNIT)
     ledger = storage._studies[study_id].ledger
 
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise StoreUnavailableError("the disk is away")
 
     with monkeypatch.context() as patch:

@@ -82,7 +82,7 @@ def patch() -> None:
 
         from trialstore.ledger import Ledger
 
-        def execute(self: Any, *drafts: Any) -> Any:
+        def execute(self: Any, *drafts: Any, force: bool = True) -> Any:
             raise DatabaseError("broken on purpose")
 
         Ledger.execute = execute  # type: ignore[method-assign]
