@@ -130,20 +130,28 @@ def _opened(storage: Any, tunables: Any) -> Any:
     )
 
 
+def _suggested(count: int) -> list[Any]:
+    """What an optimizer would suggest, each configuration some times."""
+    tunables, suggested = _tunables(), []
+    for number in range(count):
+        tunables["p0"] = number // _REPEATS
+        suggested.append(tunables.copy())
+    return suggested
+
+
 def _new(experiment: Any, tunables: Any, number: int) -> Any:
-    tunables["p0"] = number // _REPEATS
-    return experiment.new_trial(tunables.copy(), None, {"repeat_i": number % _REPEATS, "optimizer": "mock"})
+    return experiment.new_trial(tunables, None, {"repeat_i": number % _REPEATS, "optimizer": "mock"})
 
 
 def _scheduled(make: Callable[[Bench], Any], bench: Bench, count: int) -> float:
     """What the synchronous scheduler records of each trial; three repeats of each configuration."""
     from mlos_bench.environments.status import Status
 
-    tunables = _tunables()
-    with _opened(make(bench), tunables) as experiment:
-        _new(experiment, tunables, 10**6)
+    suggested = _suggested(count)
+    with _opened(make(bench), _tunables()) as experiment:
+        _new(experiment, _tunables(), 0)
         began = time.perf_counter()
-        for number in range(count):
+        for number, tunables in enumerate(suggested):
             trial, now = _new(experiment, tunables, number), datetime.now(UTC)
             trial.update_telemetry(Status.SUCCEEDED, now, [])
             trial.update(Status.SUCCEEDED, now, {"score": number / 7, "p99": number})
@@ -178,7 +186,7 @@ def _run(make: Callable[[Bench], Any], bench: Bench, count: int) -> float:
 
     tunables = _tunables()
     with _opened(make(bench), tunables) as experiment:
-        trials = [_new(experiment, tunables, number) for number in range(count)]
+        trials = [_new(experiment, each, number) for number, each in enumerate(_suggested(count))]
 
         def run(trial: Any) -> None:
             trial.update(Status.RUNNING, datetime.now(UTC))
