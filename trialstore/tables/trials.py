@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import from_json, to_json
 
-from trialstore.model.codec import decode, encode, pack_dict, unpack
+from trialstore.model.codec import decode, encode, pack_dict, unpack, unpack_dict
 from trialstore.model.profile import PROFILE_FIELDS
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
@@ -99,7 +99,7 @@ def records_from(table: pa.Table) -> list[TrialRecord]:
     for record, text in zip(records, exact, strict=True):
         if text is not None:
             for name, value in from_json(text).items():
-                setattr(record, name, _dict(value) if name in STRUCTS else unpack(value))
+                setattr(record, name, unpack_dict(value) if name in STRUCTS else unpack(value))
     return records
 
 
@@ -112,13 +112,11 @@ def _dicts(texts: Sequence[str | None]) -> list[dict[str, Any] | None]:
             dicts.append(None)
             continue
         if text != last or not is_flat:
-            last, read = text, _dict(from_json(text))
+            last, read = text, from_json(text)
+            if '"$' in text:
+                read = unpack_dict(read)
             is_flat = not any(isinstance(value, (dict, list, tuple)) for value in read.values())
             dicts.append(read)
         else:
             dicts.append(read.copy())
     return dicts
-
-
-def _dict(packed: dict[str, Any]) -> dict[str, Any]:
-    return {name: unpack(value) for name, value in packed.items()}

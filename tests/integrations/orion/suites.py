@@ -38,6 +38,10 @@ SUITES = [
     "tests/functional/branching",
     "tests/functional/configuration",
     "tests/functional/core",
+    "tests/functional/demo",
+    "tests/functional/algos",
+    "tests/functional/benchmark",
+    "tests/functional/example",
     "tests/functional/parsing",
 ]
 
@@ -97,8 +101,10 @@ EXCLUDED = {
 def run(source: Path, *arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run suites; their output is in what comes back."""
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder, "orion")  # some tests come back to a folder of this name
-        work.mkdir()
+        work = Path(folder, "source", "orion")  # some tests come back to a folder of this name
+        work.mkdir(parents=True)
+        scratch = Path(folder, "scratch")  # one test deletes the folder `orion` of this one
+        scratch.mkdir()
         shutil.copytree(source / "tests", work / "tests")
         out: list[str] = []
         for node in EXCLUDED:
@@ -109,7 +115,7 @@ def run(source: Path, *arguments: str, home: Path | None = None) -> subprocess.C
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(SWAPPED)]),
             "PATH": path,  # the tests call `orion`
             "HOME": str(home or folder),
-            "TMPDIR": folder,
+            "TMPDIR": str(scratch),
         }
         command = [
             sys.executable,

@@ -24,6 +24,7 @@ PREFIX = "orion."
 _WITHOUT, _ROWS, _TYPES = "orion:without", "orion:results", "orion:types"
 _NULLABLE = ("worker", "parent", "exp_working_dir")
 _FIELDS = ("id", "status", "submit_time", "start_time", "end_time", "heartbeat", "results", "params", *_NULLABLE)
+_TIMES = {"start_time": "started_at", "end_time": "ended_at"}
 _VALUE = {"name", "type", "value"}
 _HEX = frozenset("0123456789abcdef")
 
@@ -40,7 +41,8 @@ def registration(document: Mapping[str, Any]) -> dict[str, Any]:
     if without:
         extras[_WITHOUT] = without
     body = {"params": {}, **{name: value for name, value in fields.items() if value is not None}}
-    body.setdefault("id", new_ulid()[10:].encode().hex())  # nobody shares it, so it repeats nothing
+    if "id" not in body:
+        body["id"] = new_ulid()[10:].encode().hex()  # nobody shares it, so it repeats nothing
     extras = {name: value for name, value in extras.items() if value is not None}
     if extras:
         body["extras"] = pack_dict(extras, "trial")
@@ -84,10 +86,8 @@ def _members(data: Mapping[str, Any], attempt: int) -> tuple[dict[str, Any], dic
             fields["id"], extras[extra] = value, None
         elif name == "submit_time" and _is_naive(value):
             fields["submitted_at"], extras[extra] = to_time(value), None
-        elif name == "start_time" and (value is None or _is_naive(value)):
-            fields["started_at"], extras[extra] = None if value is None else to_time(value), None
-        elif name == "end_time" and _is_naive(value):
-            fields["ended_at"], extras[extra] = to_time(value), None
+        elif name in _TIMES and (value is None or _is_naive(value)):
+            fields[_TIMES[name]], extras[extra] = None if value is None else to_time(value), None
         elif name in ("start_time", "heartbeat"):
             extras[extra] = None if value is None and attempt == 0 else [attempt, to_stored(value)]
         elif name == "params" and _are_values(value, unique=True):
@@ -159,16 +159,16 @@ def document_of(record: TrialRecord, experiment: Any, identifier: Any) -> dict[s
         identifier: The trial's `_id`, where it does not say another one itself.
     """
     extras = record.extras or {}
-    attempt, started = record.attempt, record.started_at
-    beat = started if attempt else None
+    attempt = record.attempt
+    started = None if record.started_at is None else from_time(record.started_at)
     document: dict[str, Any] = {
         "experiment": experiment,
         "status": TO_ORION[record.status],
         "worker": None,
         "exp_working_dir": None,
-        "heartbeat": None if beat is None else from_time(beat),
+        "heartbeat": started if attempt else None,
         "submit_time": from_time(record.submitted_at),
-        "start_time": None if started is None else from_time(started),
+        "start_time": started,
         "end_time": None if record.ended_at is None else from_time(record.ended_at),
         "results": [{"name": n, "type": t, "value": from_stored(v)} for n, t, v in extras.get(_ROWS, ())],
         "params": _params(record, extras.get(_TYPES)),

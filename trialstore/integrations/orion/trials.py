@@ -199,14 +199,21 @@ class Trials:
     def _document(self, record: TrialRecord) -> dict[str, Any]:
         return document_of(record, self.uid, self._first_id + record.number)
 
-    def _found(self, query: Query, state: ExperimentState) -> Iterator[tuple[TrialRecord, dict[str, Any]]]:
+    def _found(self, query: Query, state: ExperimentState) -> Iterator[TrialRecord]:
+        """The records that match, decoded."""
         numbers, rest = self._candidates(query)
+        part: Mapping[int, TrialRecord] = {}
         for number in numbers:
-            record = self._record(number, state)
-            if record is not None:
-                document = self._document(record)
-                if not rest.conditions or rest.matches(document):
-                    yield record, document
+            live = state.trials.get(number)
+            record = part.get(number) if live is None else live.decoded()
+            if record is None:
+                holder = state.manifest.part_of(number)
+                if holder is None:
+                    continue
+                part = self._records_of(holder.id, state)
+                record = part[number]
+            if not rest.conditions or rest.matches(self._document(record)):
+                yield record
 
     def find(self, query: Query) -> list[dict[str, Any]]:
         """Documents of the matching trials, in the order in which they were registered."""
@@ -215,7 +222,7 @@ class Trials:
                 try:
                     with uncollected(), self._ledger.journal.view() as state:
                         self._refresh(state)
-                        return [document for _, document in self._found(query, state)]
+                        return [self._document(record) for record in self._found(query, state)]
                 except BlobNotFoundError:
                     continue  # a compaction replaced the part, and vacuum deleted it: look again
 
@@ -280,10 +287,10 @@ class Trials:
                 drafts = []
                 with self._ledger.journal.view() as state:
                     self._refresh(state)
-                    for record, document in self._found(query, state):
+                    for record in self._found(query, state):
                         if record.number in done:
                             continue
-                        fields = data if not dotted else _whole_fields(document, data)
+                        fields = data if not dotted else _whole_fields(self._document(record), data)
                         body = {"trial": record.number, **changes_of(record, fields, now_text())}
                         if asks_status:
                             body["was"] = record.status
@@ -380,7 +387,7 @@ class Trials:
             while True:
                 with self._ledger.journal.view() as state:
                     self._refresh(state)
-                    numbers = [record.number for record, _ in self._found(query, state)]
+                    numbers = [record.number for record in self._found(query, state)]
                     stored = [number for number in numbers if number not in state.trials]
                 if not numbers:
                     return removed

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
 from trialstore.model.codec import plain
 from trialstore.model.errors import UsageError
-from trialstore.model.times import format_time, parse_time
 
 __all__ = ["from_stored", "from_time", "to_stored", "to_time"]
 
@@ -87,9 +86,9 @@ def from_stored(value: Any) -> Any:
 
 def to_time(value: datetime) -> str:
     """A time of Oríon's, without zone and in UTC, as it is stored."""
-    return format_time(value.replace(tzinfo=UTC))
+    return value.isoformat(timespec="microseconds") + "Z"
 
 
 def from_time(text: str) -> datetime:
     """The time without zone, in UTC, that a stored time is for Oríon."""
-    return parse_time(text).replace(tzinfo=None)
+    return datetime.fromisoformat(text.removesuffix("Z"))
