@@ -144,6 +144,23 @@ class TestWhatIsLeftToTheNext:
         assert steps[0] == "ahead"
         assert "flush" in steps
 
+    @pytest.mark.parametrize("may_read", [True, False])
+    def test_who_may_not_write_what_is_another_user_s_forces_it_all_the_same(
+        self, blobs: LocalBlobs, steps: list[str], monkeypatch: pytest.MonkeyPatch, may_read: bool
+    ) -> None:
+        self.later(blobs, "4")
+        opened = os.open
+
+        def limited(path: str, flags: int, *rest: int, **more: int) -> int:
+            if str(path).endswith("/.ahead/j%2Fe") and (flags & os.O_ACCMODE != os.O_RDONLY or not may_read):
+                raise PermissionError(13, "not yours", path)
+            return opened(path, flags, *rest, **more)
+
+        monkeypatch.setattr(os, "open", limited)
+        steps.clear()
+        create(LocalBlobs(blobs.url.removeprefix("file://")), "5", "6")
+        assert ("ahead" if may_read else "flush of all") in steps[: steps.index("link 5")]
+
     def test_the_first_of_all_that_can_be_lost_cannot(self, blobs: LocalBlobs, steps: list[str]) -> None:
         """So that what is left after a crash says where the others began."""
         self.later(blobs, "4", bytes(30_000))

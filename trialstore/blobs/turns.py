@@ -96,7 +96,13 @@ class Turns:
         Raises:
             OSError: the disk did not confirm it.
         """
-        ahead = None if self._is_absent(make=False) else Ahead.open(self._path(folder))
+        if self._is_absent(make=False):
+            return
+        try:
+            ahead = Ahead.open(self._path(folder), writable=False)
+        except PermissionError:  # it is another user's
+            self._force_all()
+            return
         if ahead is not None:
             ahead.force()
             ahead.close()
@@ -123,13 +129,16 @@ class Turns:
         path = self._path(folder)
         if self._is_absent(make=False) or not os.path.lexists(path):
             return
+        self._force_all()
+        os.unlink(path)
+        self._made.pop(folder, None)
+
+    def _force_all(self) -> None:
         fd = os.open(self._folder, _FOLDER)
         try:
             force_all(fd)
         finally:
             os.close(fd)
-        os.unlink(path)
-        self._made.pop(folder, None)
 
     def _path(self, folder: str) -> str:
         return f"{self._folder}/{escape(folder)}"
