@@ -134,15 +134,27 @@ class Program:
                 self.world.scheduler.sleep(5.0)
         self.process.ended_at = self.world.scheduler.now
         while True:
-            waiting = [row for row in self.logged if not row.acknowledged]
+            waiting = self.waiting()
             try:
                 self.store.close()
             except EXPECTED:
                 self.world.scheduler.sleep(5.0)
                 continue
-            for row in waiting:
-                row.acknowledged = True
+            self.acknowledge(waiting)
             return
+
+    def waiting(self) -> list[Logged]:
+        """The rows that no call has promised yet."""
+        return [row for row in self.logged if not row.acknowledged]
+
+    def acknowledge(self, rows: list[Logged]) -> None:
+        """A call that promises came back: all that was logged before it is in the store, or the log says why not."""
+        if self.process.name in self.world.history.untraceable:
+            self.world.history.untraceable.discard(self.process.name)
+            self.logged.clear()
+            return
+        for row in rows:
+            row.acknowledged = True
 
 
 class Actor:
@@ -180,7 +192,7 @@ class Actor:
         assert task is not None
         self.history.steps[task] = []
         self.history.began[task] = self.world.scheduler.now
-        waiting = [row for row in self.program.logged if not row.acknowledged]
+        waiting = self.program.waiting()
         word = "done"
         try:
             deed()
@@ -190,8 +202,7 @@ class Actor:
             word = type(error).__name__
         self.history.counts[f"{name}: {word}"] = self.history.counts.get(f"{name}: {word}", 0) + 1
         if any(call.outcome is not None and "experiment=" in call.journal for call in self.calls()):
-            for row in waiting:  # a call that promises came back: all that was logged before it is in the store
-                row.acknowledged = True
+            self.program.acknowledge(waiting)
 
     def calls(self, kind: str | None = None) -> list[Call]:
         """What this step has asked of a journal so far."""

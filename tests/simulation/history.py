@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.schedule import Killed, Scheduler, Task
-from trialstore.journal.batch import Draft
+from trialstore.journal.batch import Batch, Draft
 from trialstore.journal.journal import Journal
 from trialstore.journal.machine import Outcome
 from trialstore.model.errors import OutcomeUnknownError, TrialStoreError
@@ -107,6 +107,8 @@ class History:
     counts: dict[str, int] = field(default_factory=dict)
     steps: dict[Task, list[Call]] = field(default_factory=dict)
     began: dict[Task, float] = field(default_factory=dict)
+    untraceable: set[str] = field(default_factory=set)
+    """Processes whose log says that what they had sent may be lost, as they stood still past the retention."""
 
     def open_call(self, journal: str, draft: Draft, posted: bool) -> tuple[Call, Draft]:
         task = self.scheduler.current
@@ -125,7 +127,7 @@ class History:
 @contextmanager
 def recorded(history: History) -> Iterator[None]:
     """Write down every command that goes through a journal, and every look at its state."""
-    execute, post, view = Journal.execute, Journal.post, Journal.view
+    execute, post, view, resend = Journal.execute, Journal.post, Journal.view, Journal._resend
 
     def execute_recorded(self: Journal[Any], *drafts: Draft, force: bool = True) -> list[Outcome]:
         opened = [history.open_call(self._log.blob(0), draft, posted=False) for draft in drafts]
@@ -145,6 +147,11 @@ def recorded(history: History) -> Iterator[None]:
         opened = [history.open_call(self._log.blob(0), draft, posted=True) for draft in drafts]
         post(self, *(draft for _, draft in opened))
 
+    def resend_recorded(self: Journal[Any], batch: Batch) -> None:
+        resend(self, batch)
+        if batch.is_untraceable and history.scheduler.current is not None:
+            history.untraceable.add(history.scheduler.current.process.name)
+
     @contextmanager
     def view_recorded(self: Journal[Any], refresh: bool = True) -> Iterator[Any]:
         task = history.scheduler.current
@@ -157,10 +164,12 @@ def recorded(history: History) -> Iterator[None]:
     Journal.execute = execute_recorded  # type: ignore[method-assign]
     Journal.post = post_recorded  # type: ignore[method-assign]
     Journal.view = view_recorded  # type: ignore[method-assign]
+    Journal._resend = resend_recorded  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Journal.execute, Journal.post, Journal.view = execute, post, view  # type: ignore[method-assign]
+        Journal.execute, Journal.post = execute, post  # type: ignore[method-assign]
+        Journal.view, Journal._resend = view, resend  # type: ignore[method-assign]
 
 
 __all__ = ["TOKEN", "Call", "History", "Killed", "Logged", "Look", "Seen", "recorded"]
