@@ -345,13 +345,13 @@ def test_a_fidelity_that_is_no_mapping_of_names(store: ts.Store, fidelity: Any) 
 def test_a_duplicate_trial_where_repeats_are_forbidden(store: ts.Store) -> None:
     experiment = store.create_experiment("once", repeats=False)
     experiment.register_trial({"x": 1})
-    with pytest.raises(
-        DuplicateTrialError, match=r"exists already[\s\S]*hint: create the experiment with repeats=True"
-    ):
+    with pytest.raises(DuplicateTrialError, match=r"exists already[\s\S]*hint: .*repeats=True") as caught:
         experiment.register_trial({"x": 1})
+    assert caught.value.facts["params"] == {"x": 1}
+    assert experiment.get_trial(uid=str(caught.value.facts["id"])) == experiment.trial(0)
     with pytest.raises(DuplicateTrialError) as caught:
         experiment.register_trials([{"x": 2}, {"x": 1}, {"x": 3}])
-    assert caught.value.facts["indexes"] == [1]
+    assert (caught.value.facts["indexes"], caught.value.facts["params"]) == ([1], {"x": 1})
     assert len(experiment) == 1
     experiment.register_trial({"x": 1.0})
     experiment.register_trial({"x": 1}, fidelity={"epochs": 2})

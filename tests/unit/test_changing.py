@@ -40,7 +40,7 @@ def test_a_status_is_set_by_who_knows_the_present_one(experiment: ts.Experiment)
     with pytest.raises(TransitionError):
         experiment.set_trial_status(other, "interrupted")
     assert experiment.set_trial_status(other, "interrupted", was="suspended").status is ts.Status.INTERRUPTED
-    with pytest.raises(TransitionError):
+    with pytest.raises(TransitionError, match="status='INTERRUPTED' was='SUSPENDED' asked='PENDING'"):
         experiment.set_trial_status(0, "pending", was="suspended")
     assert experiment.set_trial_status(0, "pending").status is ts.Status.PENDING
 

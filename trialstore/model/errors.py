@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import Enum
 
 from trialstore.render.values import printable
 
@@ -122,7 +123,7 @@ def _rebuild(kind: type[TrialStoreError], message: str, hint: str | None, facts:
 
 
 def _shorten(value: object, limit: int = 200) -> str:
-    text = repr(value)
+    text = repr(value.value if isinstance(value, Enum) else value)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
