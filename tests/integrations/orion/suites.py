@@ -5,7 +5,10 @@
 SOURCE is the unpacked source of orion 0.2.7 (`pip download orion==0.2.7 --no-binary :all: --no-deps`). Without
 arguments all suites that use a storage run, which takes hours on two cores: many start Oríon for every trial. With
 ``TRIALSTORE_SWAP=broken`` they must fail. The nodes that are left out stand below, each with its reason. Some ask for
-an algorithm that the source has: ``pip install --no-deps SOURCE/tests/functional/gradient_descent_algo``.
+an algorithm that the source has: ``pip install --no-deps SOURCE/tests/functional/gradient_descent_algo``, and for
+images of plots: ``pip install "plotly<6" "kaleido==0.2.1"``, the last release with a browser in it. Not named below are
+`tests/functional/storage`, which measures the traffic of a MongoDB server, `tests/functional/backward_compatibility`,
+which installs old releases, and what uses no storage.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ SUITES = [
 REFERENCE = "asks whether the storage is of the reference's class"
 PROMPT = "unittests/core/io/interactive_commands/test_branching_prompt.py::TestCommands::"
 BUILDER = "unittests/core/io/test_experiment_builder.py::"
-BROWSER = "needs a browser, to write images or to show pages"
+BROWSER = "needs a browser, to show pages"
 FILE = "copies the file of the reference's database"
 OPTIONS = "functional/configuration/test_all_options.py::"
 RANKING = "unittests/analysis/test_base.py::TestRanking::"
@@ -93,7 +96,7 @@ EXCLUDED = {
         f"{RANKING}test_{name}": PEER
         for name in ("parameter_not_modified", "ranking", "unbalanced_groups", "custom_group_by", "custom_key")
     },
-    "functional/commands/test_plot_commands.py": BROWSER,
+    "functional/demo/test_demo.py::test_demo_with_shutdown_quickly": PEER,
     "functional/serving/test_frontend.py": BROWSER,
 }
 
@@ -105,14 +108,15 @@ def run(source: Path, *arguments: str, home: Path | None = None) -> subprocess.C
         work.mkdir(parents=True)
         scratch = Path(folder, "scratch")  # one test deletes the folder `orion` of this one
         scratch.mkdir()
-        shutil.copytree(source / "tests", work / "tests")
+        for part in ("tests", "examples"):
+            shutil.copytree(source / part, work / part)
         out: list[str] = []
         for node in EXCLUDED:
             out += ["--deselect" if "::" in node else "--ignore", f"tests/{node}"]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(SWAPPED)]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), str(SWAPPED), os.environ.get("PYTHONPATH")])),
             "PATH": path,  # the tests call `orion`
             "HOME": str(home or folder),
             "TMPDIR": str(scratch),

@@ -14,7 +14,7 @@ import uuid
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 _AFTER = "orion.core.utils"
 
@@ -52,11 +52,30 @@ def swapped(base: str, of_type: str) -> Any:
             if kind not in ("pickleddb", "ephemeraldb"):
                 return Legacy(database=database, setup=setup)
             made = TrialStore(url=_url(kind, database.get("host", "")), setup=setup, durability="process")
-            made._db.asked_host = os.path.abspath(database.get("host", ""))
+            made._db.host = _Host(made._db.host, database.get("host", ""))
             return made
 
         return storage
     return None
+
+
+class _Host(str):
+    """Where a store is, which is also the file that was asked for when somebody compares."""
+
+    def __new__(cls, place: str, asked: str) -> Self:
+        made = super().__new__(cls, place)
+        made._asked = asked
+        return made
+
+    _asked: str
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) or other == self._asked
+
+    __hash__ = str.__hash__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _Host, (str(self), self._asked)
 
 
 def _url(kind: str, host: str) -> str:
