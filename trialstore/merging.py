@@ -9,13 +9,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trialstore.algorithms import DOCUMENT
+from trialstore.amendments import update_entry
 from trialstore.artifacts.store import Artifact, put
+from trialstore.carrying import carried_document, orion_id, orion_metadata
 from trialstore.experiment import Experiment
 from trialstore.journal.arrival import arrival
 from trialstore.journal.journal import Draft
 from trialstore.journal.repeating import repeat_key
 from trialstore.ledger import Ledger
+from trialstore.model.codec import pack_dict
 from trialstore.model.errors import DuplicateExperimentError, ExperimentNotFoundError, UsageError
 from trialstore.model.part import TABLES
 from trialstore.model.record import GIVEN, TrialRecord
@@ -126,7 +128,7 @@ def merge(
         if known is not None and resolve == "overwrite":
             target.drop_experiment(known.name, known.version)
         version_there = None if known is not None and resolve == "bump" else one.version
-        copy, count = _copy(one, target, version_there, ids)
+        copy, count = _copy(one, source, target, version_there, ids)
         ids[one.id] = copy.id
         action = "added" if known is None else {"overwrite": "overwritten", "bump": "bumped"}[str(resolve)]
         done.append(Merged(one.name, one.version, action, copy.version, count))
@@ -146,7 +148,9 @@ def _chosen(source: Store, names: Iterable[str] | None, version: int | None) -> 
     return found
 
 
-def _copy(one: Experiment, target: Store, version: int | None, ids: Mapping[int, int]) -> tuple[Experiment, int]:
+def _copy(
+    one: Experiment, source: Store, target: Store, version: int | None, ids: Mapping[int, int]
+) -> tuple[Experiment, int]:
     config = one._ledger.entry.config
     refers = config.get("refers")
     if refers is not None:
@@ -166,12 +170,26 @@ def _copy(one: Experiment, target: Store, version: int | None, ids: Mapping[int,
         refers=refers,
     )
     copy.set_document(LOADING, one._ledger.blobs.url)
+    _carry_orion(one, copy, source, target, ids)
     count = _copy_trials(one._ledger, copy._ledger)
     _copy_rows(one._ledger, copy._ledger)
     renamed = _copy_artifacts(one._ledger, copy._ledger)
     _copy_documents(one, copy, renamed)
     copy.set_document(LOADING, None)
     return copy, count
+
+
+def _carry_orion(one: Experiment, copy: Experiment, source: Store, target: Store, ids: Mapping[int, int]) -> None:
+    """Give the copy of one of Oríon's experiments the name that Oríon may know it by there."""
+    if orion_id(one.metadata, one.id) is None:
+        return
+    here = {found.id: orion_id(found.metadata, found.id) for found in source.experiments()}
+    there = {found.id: orion_id(found.metadata, found.id) for found in target.experiments() if found != copy}
+    known = {here[old]: there.get(new) for old, new in ids.items() if here.get(old) is not None}
+    taken = [name for name in there.values() if name is not None]
+    metadata = orion_metadata(one.metadata, copy.id, (one.version, copy.version), known, taken)
+    if metadata is not None:
+        update_entry(copy._ledger, {"metadata": pack_dict(metadata, "metadata")})
 
 
 def _copy_trials(source: Ledger, target: Ledger) -> int:
@@ -275,14 +293,4 @@ def _copy_documents(one: Experiment, copy: Experiment, artifacts: Mapping[str, A
         names = [name for name, (_, value) in state.documents.items() if value is not None and name != LOADING]
     for name in names:
         _, value = one.document(name)
-        if name == DOCUMENT:
-            value = _lock(value, artifacts)
-        copy.set_document(name, value)
-
-
-def _lock(body: dict[str, Any], artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
-    """The algorithm's lock, free, with its state where that is now."""
-    row = body["state"].get("row")
-    before = artifacts.get(str(body["previous"]))
-    state = body["state"] if row is None else {**body["state"], "row": artifacts[row[-1]].row()}
-    return {**body, "state": state, "previous": None if before is None else before.id, "holder": None}
+        copy.set_document(name, carried_document(name, value, artifacts))

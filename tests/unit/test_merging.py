@@ -218,3 +218,26 @@ def test_dump_and_load(source: ts.Store, tmp_path: Path) -> None:
     assert "as version 3" in run("merge", url, back, "-e", "other", "-r", "bump")
     run("load", back, dump, "-r", "moo", code=2)
     run("merge", tmp_path / "none", back, code=1)
+
+
+def test_an_experiment_of_orion_is_known_to_it_by_another_id(source: ts.Store, target: ts.Store) -> None:
+    def orion(**document: Any) -> dict[str, Any]:
+        return {"tool": "orion", "orion": {"document": {"name": "tuned", "version": 1, **document}}}
+
+    first = source.create_experiment("tuned", metadata=orion())
+    refers = {"root_id": first.id, "parent_id": first.id, "adapter": []}
+    source.create_experiment("tuned", version=2, metadata=orion(version=2, refers=refers))
+    taken = (
+        1
+        + target.create_experiment("x", metadata=orion(name="x", _id=2 + len(target))).metadata["orion"]["document"][
+            "_id"
+        ]
+    )
+    (one, two) = (
+        target.experiment("tuned", version=done.new_version)
+        for done in merge(source, target, ["tuned"], resolve="bump")
+    )
+    said = [copy.metadata["orion"]["document"] for copy in (one, two)]
+    assert (said[0]["_id"], said[0]["version"]) == (taken, 1)
+    assert "_id" not in said[1]
+    assert said[1]["refers"] == {"root_id": taken, "parent_id": taken, "adapter": []}

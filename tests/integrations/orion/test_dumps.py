@@ -12,12 +12,15 @@ import bson
 import pytest
 from bson.int64 import Int64
 from bson.objectid import ObjectId
+from orion.client import build_experiment
 from orion.core.io.database import DatabaseError
 from orion.core.io.database.ephemeraldb import EphemeralDB
 from orion.core.worker.trial import Trial
 from orion.storage.base import setup_storage
 
+import trialstore
 from trialstore.integrations.orion import import_dump
+from trialstore.merging import merge
 
 
 @pytest.fixture
@@ -201,3 +204,71 @@ def test_a_folder_that_is_no_dump_is_refused(tmp_path: Path, url: str) -> None:
     (tmp_path / "experiments.bson").write_bytes(b"\x10\x00\x00\x00moo")
     with pytest.raises(DatabaseError, match="not a file of mongodump"):
         import_dump(url, tmp_path)
+
+
+# Stores that Oríon works on, merged
+
+
+def ran(url: str, name: str, trials: int, **options: Any) -> Any:
+    """An experiment of Oríon with so many completed trials."""
+    storage = {"type": "trialstore", "url": url, "durability": "process"}
+    client = build_experiment(name, storage=storage, **options)
+    for _ in range(trials):
+        trial = client.suggest()
+        client.observe(trial, [{"name": "loss", "type": "objective", "value": trial.params["x"]}])
+    client.close()
+    return client
+
+
+def test_what_orion_wrote_is_merged_into_another_store(tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    ran(other, "already", 1, space={"x": "uniform(0, 5)"})
+    ran(one, "unused", 0, space={"x": "uniform(0, 5)"})
+    space = {"x": "uniform(0, 5)"}
+    ran(one, "tune", 3, space=space, max_trials=20)
+    more = {**space, "y": "uniform(0, 5, default_value=1)"}
+    ran(one, "tune", 2, space=more, max_trials=20, branching={"enable": True})
+    source, target = trialstore.open(one), trialstore.open(other)
+    storage = setup_storage({"type": "trialstore", "url": one})
+    first, second = sorted(storage.fetch_experiments({"name": "tune"}), key=lambda item: item["version"])
+    with storage.acquire_algorithm_lock(uid=first["_id"]) as lock:
+        lock.set_state(bytes(100_000))
+    steps: list[tuple[Any, list[int]]] = [(None, [1, 2]), ("ignore", [1, 2]), ("overwrite", [1, 2])]
+    for resolve, versions in [*steps, ("bump", [1, 2, 3, 4])]:
+        with storage.acquire_algorithm_lock(uid=second["_id"]):
+            merge(source, target, ["tune"], resolve=resolve)
+        there = setup_storage({"type": "trialstore", "url": other})
+        documents = {item["version"]: item for item in there.fetch_experiments({"name": "tune"})}
+        assert sorted(documents) == versions
+        assert len({item["_id"] for item in there.fetch_experiments({})}) == len(versions) + 1
+        for parent, child in zip(versions[::2], versions[1::2], strict=True):
+            a, b = documents[parent], documents[child]
+            assert (a["refers"]["root_id"], a["refers"]["parent_id"]) == (a["_id"], None)
+            assert (b["refers"]["root_id"], b["refers"]["parent_id"]) == (a["_id"], a["_id"])
+            for old, new in ((first, a), (second, b)):
+                ours = [trial.to_dict() for trial in storage.fetch_trials(uid=old["_id"])]
+                copies = [trial.to_dict() for trial in there.fetch_trials(uid=new["_id"])]
+                for trial in (*ours, *copies):
+                    del trial["_id"], trial["experiment"]
+                assert copies == ours
+            with there.acquire_algorithm_lock(uid=a["_id"], timeout=1) as lock:
+                assert lock.state == bytes(100_000)
+                lock.set_state(bytes(50_000))
+            with there.acquire_algorithm_lock(uid=a["_id"], timeout=1) as lock:
+                assert lock.state == bytes(50_000)
+                lock.set_state(bytes(100_000))
+            assert not there.get_algorithm_lock_info(uid=b["_id"]).locked
+    ran(other, "tune", 1, version=4)
+    client = build_experiment("tune", version=4, storage={"type": "trialstore", "url": other})
+    assert (len(client.fetch_trials()), len(client.fetch_trials(with_evc_tree=True))) == (3, 6)
+
+
+def test_a_branch_whose_parent_is_not_copied_is_a_root(tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    ran(one, "tune", 1, space={"x": "uniform(0, 5)"})
+    ran(one, "tune", 1, space={"x": "uniform(0, 4)"}, branching={"enable": True})
+    merge(trialstore.open(one), trialstore.open(other), ["tune"], version=2)
+    (document,) = setup_storage({"type": "trialstore", "url": other}).fetch_experiments({})
+    assert document["version"] == 2
+    assert document["refers"]["parent_id"] is None
+    assert document["refers"]["root_id"] == document["_id"]

@@ -175,9 +175,9 @@ class Algorithm:
             ledger.refuse(outcome)
         gone, kept = (before, after) if outcome.reason is None else (after, before)
         if gone is not None and (kept is None or gone.id != kept.id):
-            # Its name is its own, so nobody else has put the same bytes there.
             ledger.execute(Draft("remove_artifacts", {"ids": [gone.id]}))
-            ledger.blobs.delete([gone.path])
+            if gone.path.endswith(f"~{gone.id}"):  # no other artifact has the same bytes there
+                ledger.blobs.delete([gone.path])
         return outcome.reason is None
 
     def _put(self, state: bytes, before: Artifact | None) -> Artifact:
