@@ -227,17 +227,11 @@ def test_an_experiment_of_orion_is_known_to_it_by_another_id(source: ts.Store, t
     first = source.create_experiment("tuned", metadata=orion())
     refers = {"root_id": first.id, "parent_id": first.id, "adapter": []}
     source.create_experiment("tuned", version=2, metadata=orion(version=2, refers=refers))
-    taken = (
-        1
-        + target.create_experiment("x", metadata=orion(name="x", _id=2 + len(target))).metadata["orion"]["document"][
-            "_id"
-        ]
-    )
-    (one, two) = (
-        target.experiment("tuned", version=done.new_version)
-        for done in merge(source, target, ["tuned"], resolve="bump")
-    )
-    said = [copy.metadata["orion"]["document"] for copy in (one, two)]
-    assert (said[0]["_id"], said[0]["version"]) == (taken, 1)
-    assert "_id" not in said[1]
-    assert said[1]["refers"] == {"root_id": taken, "parent_id": taken, "adapter": []}
+    target.create_experiment("x", metadata=orion(name="x", _id=2))
+    copies = [target.experiment("tuned", version=done.new_version) for done in merge(source, target, ["tuned"])]
+    said = [copy.metadata["orion"]["document"] for copy in copies]
+    assert [(copy.id, document["_id"], document["version"]) for copy, document in zip(copies, said, strict=True)] == [
+        (2, 3, 1),  # the other experiment is called 2
+        (3, 4, 2),
+    ]
+    assert said[1]["refers"] == {"root_id": 3, "parent_id": 3, "adapter": []}
