@@ -17,6 +17,7 @@ from trialstore.blobs.resolve import BlobsSpec, open_blobs
 from trialstore.branching import Branches
 from trialstore.description import describe, retention_s
 from trialstore.experiment import Experiment
+from trialstore.interning import interned
 from trialstore.journal.catalog import ExperimentEntry
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger, catalog_of, ledger_of
@@ -29,7 +30,7 @@ from trialstore.model.errors import (
     UsageError,
     nearest,
 )
-from trialstore.model.identity import check_name, params_hash
+from trialstore.model.identity import check_name, packed_hash
 from trialstore.model.metric import Metric, problems_of
 from trialstore.model.space import Dimension, Space
 from trialstore.model.times import parse_time
@@ -344,16 +345,9 @@ class Store(Branches, Maintained, Rendered):
 
     def intern_many(self, params: Sequence[Mapping[str, Any]]) -> list[int]:
         """The small integers of several parameter sets, in one commit; none when all are known."""
-        hashes = [params_hash(item) for item in params]
-        with self._catalog.view(refresh=False) as catalog:
-            known = [catalog.configuration_ids.get(digest) for digest in hashes]
-        if None not in known:
-            return [number for number in known if number is not None]
-        self._session.require_writable()
         packed = [pack_dict(item, "params") for item in params]
-        outcome = self._catalog.execute(Draft("intern", {"hashes": hashes, "params": packed}))[-1]
-        ids: list[int] = outcome.value
-        return ids
+        hashes = [packed_hash(item, values) for item, values in zip(params, packed, strict=True)]
+        return interned(self._session, hashes, packed)
 
     def configuration(self, number: int) -> dict[str, Any]:
         """The parameters that `intern` gave a number to.

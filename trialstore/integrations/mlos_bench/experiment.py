@@ -200,10 +200,8 @@ class TrialStoreExperiment(Storage.Experiment):
         has ended, or the linger is over.
         """
         values = storable_dict({tunable.name: tunable.value for tunable, _ in tunables})
-        config_id = self._store.intern(values)
         start = in_store_zone(ts_start or datetime.now(UTC))
-        metadata = storable_dict(config or {})
-        record = register(self.experiment, config_id, values, start, metadata, self._first_id)
+        record = register(self.experiment, values, start, storable_dict(config or {}), self._first_id)
         self._first_id = 1
         self._trial_id = record.number + 2
         return self._trial(record, tunables, config)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.values import split_results
+from trialstore.interning import interned
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.life.held import Held
@@ -43,7 +45,6 @@ def next_trial_id(ledger: Ledger) -> int:
 
 def register(
     experiment: Experiment,
-    config_id: int,
     params: Mapping[str, Any],
     ts_start: datetime,
     metadata: Mapping[str, Any],
@@ -51,23 +52,25 @@ def register(
 ) -> TrialRecord:
     """Add a pending trial. No end of a process takes it back, nor does a crash of the machine once a trial has ended.
 
-    Two processes that add to one experiment get two numbers, whoever comes first: the fold gives them.
+    Its configuration gets an id in the whole store, durably, before it. Two processes that add to one experiment get
+    two numbers, whoever comes first: the fold gives them.
 
     Args:
         experiment: The trial's.
-        config_id: What `Store.intern` said of the parameters.
         params: Values of the tunables.
         ts_start: When it may begin, aware.
         metadata: What else is known of it.
         first_id: The id that it gets when it is the first trial of all; the numbers before it are not used.
     """
     ledger = experiment._ledger
-    packed = pack_dict({check_name(name, "parameter"): value for name, value in params.items()}, "params")
+    _check(tuple(params))
+    packed = pack_dict(params, "params")
+    digest = packed_hash(params, packed)
     body: dict[str, Any] = {
-        "id": packed_hash(params, packed),
+        "id": digest,
         "params": packed,
         "ready_at": format_time(ts_start),
-        "extras": {CONFIG_ID: config_id},
+        "extras": {CONFIG_ID: interned(ledger.session, [digest], [packed])[0]},
     }
     if metadata:
         body["attributes"] = pack_dict(metadata, "config")
@@ -80,6 +83,12 @@ def register(
     record = _known(ledger, outcome.value)
     assert record is not None
     return record
+
+
+@lru_cache(maxsize=64)
+def _check(names: tuple[str, ...]) -> None:
+    for name in names:
+        check_name(name, "parameter")
 
 
 def start_of(record: TrialRecord) -> str:
@@ -175,7 +184,17 @@ def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool
         drafts.append(Draft("finish", {"trial": number, "attempt": attempt, "status": status, "when": at, **values}))
         *_, outcome = ledger.execute(*drafts)
         if outcome.reason is None:
-            _look(held)
+            held.record = replace(
+                record,
+                status=status,
+                attempt=attempt,
+                session=None,
+                started_at=record.started_at if record.status.is_active else start_of(record),
+                ended_at=at,
+                metrics=metrics or record.metrics,
+                summary=summary or record.summary,
+            )
+            held.disown()
             ledger.maintain(outcome.value)
             return True
         if outcome.reason == "no trial":
