@@ -86,6 +86,20 @@ class RowBuffer:
             self._steps.append(step)
             self._touch()
 
+    def take_back(self, table: str, row: list[Any]) -> bool:
+        """Forget the row that was added last to a table; False where it is another one, or on its way already."""
+        self._enter_process()
+        with self._lock:
+            rows = self._rows.get(table)
+            if not rows or rows[-1] != row:
+                return False
+            rows.pop()
+            if not rows:
+                del self._rows[table]
+            if not (self._rows or self._chunks or self._steps or self._written):
+                self.since = None
+            return True
+
     @property
     def has_steps(self) -> bool:
         """Whether trials are about to change otherwise than by rows."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,59 @@ def test_a_trial_that_another_one_ends_before_it_is_known_to_run(
         trial.update(Status.SUCCEEDED, now(), {"score": 1.0})
     assert trial.status is Status.CANCELED
     assert list(experiment.pending_trials(now(), running=True)) == []
+
+
+def told(storage: Any) -> list[tuple[str, str | None]]:
+    """What the history of the first trial says after it was registered: each status, and why it was noted."""
+    history = storage.store["Test-001"].status_history().sort("at").select("trial", "status", "reason").collect()
+    return [(status, reason) for trial, status, reason in history.iter_rows() if trial == 0 and status != "PENDING"]
+
+
+def test_what_telemetry_told_of_an_end_is_stored_once(storage: Any, experiment: Any, tunables: Any) -> None:
+    trial, at = experiment.new_trial(tunables, START), now()
+    trial.update_telemetry(Status.SUCCEEDED, at, [(at, "cpu", 0.5)])
+    trial.update(Status.SUCCEEDED, at, {"score": 1.0})
+    assert told(storage) == [("RUNNING", None), ("SUCCEEDED", None)]
+    assert experiment.load_telemetry(1) == [(at, "cpu", "0.5")]
+    assert storage.experiments["Test-001"].trials[1].ts_end == at
+
+
+@pytest.mark.parametrize(("status", "later"), [(Status.RUNNING, 0), (Status.SUCCEEDED, 1), (Status.FAILED, 0)])
+def test_what_telemetry_told_and_no_end_did_is_kept(
+    storage: Any, experiment: Any, tunables: Any, status: Status, later: int
+) -> None:
+    trial, at = experiment.new_trial(tunables, START), now()
+    trial.update_telemetry(status, at, [])
+    trial.update(Status.SUCCEEDED, at + timedelta(seconds=later), {"score": 1.0})
+    assert (status.name, "telemetry") in told(storage)
+    assert ("SUCCEEDED", None) in told(storage)
+
+
+def test_what_telemetry_told_is_kept_where_the_end_is_refused(
+    storage: Any, experiment: Any, elsewhere: Any, tunables: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, at = experiment.new_trial(tunables, START), now()
+    trial.update_telemetry(Status.SUCCEEDED, at, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(experiment.experiment._ledger), "execute", unavailable)
+        with pytest.raises(ts.errors.StoreUnavailableError):
+            trial.update(Status.SUCCEEDED, at, {"score": 1.0})
+    elsewhere.get_trial_by_id(1).update(Status.FAILED, at)
+    with pytest.raises(RuntimeError):
+        trial.update(Status.SUCCEEDED, at, {"score": 1.0})
+    assert ("SUCCEEDED", "telemetry") in told(storage)
+    assert ("FAILED", None) in told(storage)
+
+
+def unavailable(*_: Any, **__: Any) -> Any:
+    raise ts.errors.StoreUnavailableError("the disk is away")
+
+
+def test_the_handle_of_a_trial_knows_how_it_ended(experiment: Any, tunables: Any) -> None:
+    trial, at = experiment.new_trial(tunables, START), now()
+    trial.update(Status.SUCCEEDED, at, {"score": 1.0, "unit": "ms"})
+    known, stored = trial._held.record, experiment.get_trial_by_id(1)._held.record
+    assert replace(known, seq=0, worker=None) == replace(stored, seq=0, worker=None)
 
 
 _KILLED = """

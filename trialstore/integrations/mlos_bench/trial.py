@@ -20,6 +20,7 @@ from trialstore.life import noting, samples
 from trialstore.life.held import Held
 from trialstore.model.errors import TransitionError
 from trialstore.model.record import TrialRecord
+from trialstore.model.status import Status
 from trialstore.model.times import format_time
 
 __all__ = ["TrialStoreTrial"]
@@ -63,6 +64,7 @@ class TrialStoreTrial(Storage.Trial):
         self._held = Held(experiment._ledger, experiment.declared_metrics, record)
         self._status = to_mlos(record.status)
         self._trial_runner_id = record.runner
+        self._noted: list[Any] = []
 
     @property
     def trial_runner_id(self) -> int | None:
@@ -126,7 +128,7 @@ class TrialStoreTrial(Storage.Trial):
         before = self._status
         metrics = super().update(status, timestamp, metrics)
         if status.is_completed():
-            if not end(self._held, from_mlos(status), at, metrics or {}):
+            if not self._end(from_mlos(status), at, metrics or {}):
                 self._status = to_mlos(self._held.record.status)
                 _LOG.warning("Trial %s :: update failed: %s", self, status)
                 raise RuntimeError(f"Failed to update the status of the trial {self} to {status}: it has ended.")
@@ -139,6 +141,18 @@ class TrialStoreTrial(Storage.Trial):
             _LOG.warning("Trial %s :: cannot be updated to: %s", self, status)
         return metrics
 
+    def _end(self, status: Status, at: str, results: Mapping[str, Any]) -> bool:
+        """End the trial; that its telemetry said the same for the same time need not be stored then."""
+        log, noted = self._held.ledger, self._noted
+        said = bool(noted) and noted[2:4] == [status, at] and log.buffer.take_back("status", noted)
+        ended = False
+        try:
+            ended = end(self._held, status, at, results)
+        finally:
+            if said and not ended:
+                log.log_rows("status", [noted])
+        return ended
+
     def update_telemetry(
         self, status: MlosStatus, timestamp: datetime, metrics: Sequence[tuple[datetime, str, Any]]
     ) -> None:
@@ -149,8 +163,11 @@ class TrialStoreTrial(Storage.Trial):
         """
         super().update_telemetry(status, timestamp, list(metrics))
         held = self._held
-        held.ledger.require_writable()
+        ledger, record, now = held.ledger, held.record, in_store_zone(timestamp)
+        ledger.require_writable()
         rows = [(in_store_zone(at), name, storable(value)) for at, name, value in metrics]
-        samples.update_telemetry(held, held.record.status, in_store_zone(timestamp), rows)
-        noted = [held.record.number, held.record.attempt, from_mlos(status), format_time(in_store_zone(timestamp))]
-        held.ledger.log_rows("status", [[*noted, held.ledger.session.worker, "telemetry"]])
+        if rows:
+            samples.update_telemetry(held, record.status, now, rows)
+        self._noted = [record.number, record.attempt, from_mlos(status), format_time(now)]
+        self._noted += [ledger.session.worker, "telemetry"]
+        ledger.log_rows("status", [self._noted])
