@@ -4,8 +4,10 @@ A new file of its own is dear to force to the disk: content, inode, the folder's
 device. Overwriting what was allocated before is cheap: the block, and one flush. So whoever has the lock of a folder
 writes each small blob here first, forces that, and only then makes the blob's file, which the operating system brings
 to the disk in its own time. What anybody sees is therefore durable. When the room is used up, all files are forced to
-the disk at once, and the room is used again. Who can wait leaves
-the flush to the next one: its blob is then seen before it is durable, and is durable before any later one is.
+the disk at once, and the room is used again.
+
+Who can wait leaves the flush to the next one: such a blob is seen before it is durable, and is durable before any
+later one is.
 
 After a crash of the machine the files may be missing, or hold anything; `Ahead.left` tells what they held.
 
