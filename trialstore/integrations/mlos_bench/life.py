@@ -184,16 +184,10 @@ def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool
         drafts.append(Draft("finish", {"trial": number, "attempt": attempt, "status": status, "when": at, **values}))
         *_, outcome = ledger.execute(*drafts)
         if outcome.reason is None:
-            held.record = replace(
-                record,
-                status=status,
-                attempt=attempt,
-                session=None,
-                started_at=record.started_at if record.status.is_active else start_of(record),
-                ended_at=at,
-                metrics=metrics or record.metrics,
-                summary=summary or record.summary,
-            )
+            # The record is this handle's own: nobody else sees it change.
+            record.started_at = record.started_at if record.status.is_active else start_of(record)
+            record.status, record.attempt, record.session, record.ended_at = status, attempt, None, at
+            record.metrics, record.summary = metrics or record.metrics, summary or record.summary
             held.disown()
             ledger.maintain(outcome.value)
             return True
