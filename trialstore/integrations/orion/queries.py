@@ -20,7 +20,9 @@ class Query:
     """
 
     def __init__(self, query: Mapping[str, Any] | None) -> None:
-        self.conditions: dict[str, Any] = flatten(dict(query or {}))
+        conditions = dict(query or {})
+        is_nested = any(isinstance(value, Mapping) for value in conditions.values())
+        self.conditions: dict[str, Any] = flatten(conditions) if is_nested else conditions
 
     def matches(self, document: Mapping[str, Any]) -> bool:
         """Whether a document is meant."""
@@ -52,11 +54,8 @@ class Query:
 
     def without(self, *fields: str) -> Query:
         """The conditions on other fields."""
-        rest = Query(None)
-        rest.conditions = {
-            name: value for name, value in self.conditions.items() if name.partition(".$")[0] not in fields
-        }
-        return rest
+        kept = {name: value for name, value in self.conditions.items() if name.partition(".$")[0] not in fields}
+        return self if len(kept) == len(self.conditions) else Query(kept)
 
 
 def selected(document: Mapping[str, Any], selection: Mapping[str, Any] | None) -> dict[str, Any]:

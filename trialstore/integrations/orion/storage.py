@@ -147,7 +147,8 @@ class TrialStore(Legacy):  # type: ignore[misc]
         Raises:
             FailedUpdate: it is not reserved any more.
         """
-        count = self._update_one(trial, {"status": "reserved"}, trial.to_dict())
+        document = trial.to_dict()
+        count = self._update_one(trial, {"id": document["id"], "status": "reserved"}, document)
         if not count:
             raise FailedUpdate()
         return count
@@ -165,19 +166,21 @@ class TrialStore(Legacy):  # type: ignore[misc]
         was = was or trial.status
         validate_status(status)
         validate_status(was)
-        if not self._update_one(trial, {"status": was}, {"status": status, "heartbeat": heartbeat}):
+        where = {"id": trial.id, "status": was}
+        if not self._update_one(trial, where, {"status": status, "heartbeat": heartbeat}):
             raise FailedUpdate()
         trial.status = status
 
     @told
     def _update_one(self, trial: Trial, where: Mapping[str, Any], data: Mapping[str, Any]) -> int:
-        query = Query({"id": trial.id, **where})
+        query = Query(where)
         data = {name: value for name, value in data.items() if name not in ("_id", "id")}
         return sum(len(kept.update(query, data)) for kept in self._trials(trial.experiment))
 
     def update_heartbeat(self, trial: Trial) -> int:
         """Say that a trial's worker is alive; returns 0 when the trial is not reserved."""
-        return self._update_one(trial, {"status": "reserved"}, {"heartbeat": datetime.datetime.utcnow()})
+        where = {"id": trial.id, "status": "reserved"}
+        return self._update_one(trial, where, {"heartbeat": datetime.datetime.utcnow()})
 
     @told
     def _count(self, experiment: Any, status: str) -> int:
