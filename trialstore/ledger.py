@@ -120,13 +120,17 @@ class Ledger:
             self.session.linger(self)
         return outcomes
 
-    def execute_one(self, draft: Draft) -> Any:
+    def execute_one(self, draft: Draft, *, force: bool = True) -> Any:
         """Commit one command and return its value.
+
+        Args:
+            draft: The command.
+            force: As for `execute`.
 
         Raises:
             ConflictError, TrialNotFoundError: the fold refused it.
         """
-        *_, outcome = self.execute(draft)
+        *_, outcome = self.execute(draft, force=force)
         if outcome.reason is not None:
             self.refuse(outcome)
         return outcome.value

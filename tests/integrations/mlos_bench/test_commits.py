@@ -16,8 +16,23 @@ from mlos_bench.environments.status import Status
 
 import trialstore as ts
 from tests.integrations.mlos_bench.experiments import START, opened, suggestions, tunable_groups
+from tests.support.flushes import Flushes
 from trialstore.integrations.mlos_bench import TrialStoreStorage
 from trialstore.ledger import catalog_of
+
+
+def test_a_trial_is_forced_to_the_disk_once(tmp_path: Path, tunables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushes = Flushes(monkeypatch)
+    storage = TrialStoreStorage({"url": str(tmp_path / "forced"), "linger_s": 60.0})
+    with opened(storage, tunables) as experiment:
+        experiment.new_trial(tunables).update(Status.FAILED, now())
+        trials: list[Any] = []
+        assert flushes.of(lambda: trials.append(experiment.new_trial(tunables))) == 0
+        assert flushes.of(lambda: trials[0].update(Status.RUNNING, now())) == 0
+        assert flushes.of(lambda: trials[0].update(Status.SUCCEEDED, now(), {"score": 1.0})) == 1
+        experiment.new_trial(tunables)
+        assert flushes.of(experiment.experiment._ledger.commit_buffered) == 1
+    storage.store.close()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 import trialstore as ts
+from tests.support.flushes import Flushes
 from trialstore.integrations.optuna import TrialStoreStorage, reports_frame, trials_frame
 from trialstore.integrations.optuna.naming import split_id, trial_id
 from trialstore.journal.journal import Draft
@@ -240,6 +241,23 @@ def test_what_waits_is_not_lost(place: str, end: str) -> None:
             getattr(storage, end)()
         reader = TrialStoreStorage(place)
     assert reader.get_trial(number).params == {"x": 0.5}
+
+
+@pytest.mark.parametrize("durability", ["machine", "strict"])
+def test_a_trial_is_forced_to_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any) -> None:
+    flushes = Flushes(monkeypatch)
+    strict = durability == "strict"
+    storage = TrialStoreStorage(str(tmp_path / "forced"), durability=durability, maintenance=False, linger_s=1000.0)
+    study_id = storage.create_new_study(MINIMIZE, "forced")
+    first = storage.create_new_trial(study_id)
+    storage.set_trial_param(first, "x", 0.5, UNIT)
+    storage.set_trial_state_values(first, TrialState.COMPLETE, [1.0])
+    begun: list[int] = []
+    assert flushes.of(lambda: begun.append(storage.create_new_trial(study_id))) == strict
+    assert flushes.of(lambda: storage.set_trial_param(begun[0], "x", 0.5, UNIT)) == strict
+    assert flushes.of(lambda: storage.set_trial_state_values(begun[0], TrialState.COMPLETE, [1.0])) == 1
+    storage.create_new_trial(study_id)
+    assert flushes.of(storage.close) == (not strict)
 
 
 def test_a_failed_commit_loses_nothing(storage: TrialStoreStorage, monkeypatch: pytest.MonkeyPatch) -> None:

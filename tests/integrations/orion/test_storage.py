@@ -15,6 +15,7 @@ from orion.core.worker.trial import Trial
 from orion.storage.base import FailedUpdate, LockAcquisitionTimeout, setup_storage
 
 import trialstore as ts
+from tests.support.flushes import Flushes
 
 
 def make_trial(uid: Any, value: Any, name: str = "/x", kind: str = "categorical") -> Trial:
@@ -48,6 +49,28 @@ def test_nan_is_nan(storage: Any, experiment: Any) -> None:
     storage.register_trial(make_trial(experiment._id, float("nan")))
     (found,) = storage.fetch_trials(experiment)
     assert found.params["/x"] != found.params["/x"]
+
+
+def test_a_life_is_forced_to_the_disk_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushes = Flushes(monkeypatch)
+    storage = setup_storage({"type": "trialstore", "url": url, "maintenance": False, "linger_s": 1000.0})
+    document = {"name": "tune", "version": 1}
+    storage.create_experiment(document)
+    experiment = SimpleNamespace(_id=document["_id"], id=document["_id"])
+
+    def begun(value: float) -> Trial:
+        storage.register_trial(make_trial(experiment._id, value, kind="real"))
+        trial = storage.reserve_trial(experiment)
+        trial.results = [Trial.Result(name="loss", type="objective", value=1.5)]
+        storage.push_trial_results(trial)
+        return trial
+
+    storage.set_trial_status(begun(0.25), "completed")
+    trials: list[Trial] = []
+    assert flushes.of(lambda: trials.append(begun(0.5))) == 0
+    assert flushes.of(lambda: storage.set_trial_status(trials[0], "completed")) == 1
+    assert flushes.of(lambda: storage.update_trial(trials[0], worker="another")) == 1
+    storage._db.close_connection()
 
 
 def test_a_trial_goes_through_its_life(storage: Any, experiment: Any) -> None:

@@ -39,9 +39,11 @@ class TrialStore(Legacy):  # type: ignore[misc]
     Every experiment of Oríon is an experiment of the store and every trial a trial of it, with typed parameters,
     results as metrics, and the store's statuses: `store.sql` sees them while workers run.
 
-    Guarantees: what a returned call wrote is durable. Of workers that reserve at once no two get the same trial; a
-    status is set only where it is the expected one; a trial's id is registered once in an experiment; one process at a
-    time has the algorithm. A process that dies with the algorithm's lock loses it when its lease (300 s) runs out.
+    Guarantees: what a returned call wrote is in the store. Where that is a folder, a crash of the machine can take back
+    what was written of trials since the last one ended, until the linger is over. Of workers that reserve at once no
+    two get the same trial; a status is set only where it is the expected one; a trial's id is registered once in an
+    experiment; one process at a time has the algorithm. A process that dies with its lock loses it when its lease
+    (300 s) runs out.
 
     Args:
         url: Path or URL of the store, which is created when it is not there.

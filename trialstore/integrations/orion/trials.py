@@ -259,7 +259,8 @@ class Trials:
                     twice = next((item for item in own if self._numbered(item) is not None), None)
                 if twice is not None or len(set(own)) < len(own):
                     raise DuplicateKeyError(f"Duplicate key error: index=_id_ value={(twice,)}")
-            *_, outcome = self._ledger.execute(Draft("register", {"trials": bodies}))
+            ended = any(body.get("status", Status.PENDING).is_final for body in bodies)
+            *_, outcome = self._ledger.execute(Draft("register", {"trials": bodies}), force=ended)
             if outcome.reason == "duplicate":
                 first = documents[outcome.value["indexes"][0]]
                 values = (first.get("experiment"), first.get("id"))
@@ -285,6 +286,7 @@ class Trials:
         with self._lock:
             while True:
                 drafts = []
+                force = False
                 with self._ledger.journal.view() as state:
                     self._refresh(state)
                     for record in self._found(query, state):
@@ -295,12 +297,13 @@ class Trials:
                         if asks_status:
                             body["was"] = record.status
                         drafts.append(Draft("amend", body))
+                        force |= record.status.is_final or body.get("status", record.status).is_final
                         if first:
                             break
                 if not drafts:
                     return done
                 again = False
-                outcomes = self._ledger.execute(*drafts)[-len(drafts) :]
+                outcomes = self._ledger.execute(*drafts, force=force)[-len(drafts) :]
                 ended = 0
                 for draft, outcome in zip(drafts, outcomes, strict=True):
                     number = draft.fields["trial"]
@@ -367,7 +370,8 @@ class Trials:
                 return None
             session.lease(self._key)
             while True:
-                claimed = self._ledger.execute_one(Draft("claim", {"worker": session.worker, "when": to_time(now)}))
+                claim = Draft("claim", {"worker": session.worker, "when": to_time(now)})
+                claimed = self._ledger.execute_one(claim, force=False)
                 if claimed is None:
                     return None
                 number, attempt = claimed
