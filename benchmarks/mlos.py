@@ -31,7 +31,7 @@ _PARAMS = 10
 def mlos(bench: Bench) -> list[Figure]:
     """Trials recorded, by one scheduler, in its loop, and by many runners; telemetry; and the frame of results.
 
-    Both sides commit each call durably, one after the other on the same disk.
+    A trial is durable on both sides when it has ended; on its own storage every call is. One after the other on a disk.
     """
     logging.disable(logging.WARNING)  # its own storage warns of what is recorded twice
     try:

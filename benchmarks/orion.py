@@ -23,7 +23,7 @@ _numbers = count()
 
 
 def life(storage: Any, experiment: Any) -> None:
-    """Register, reserve, push and complete one trial, each call durable as its storage has it."""
+    """Register, reserve, push and complete one trial; a store forces it to the disk at its end, PickledDB never."""
     from orion.core.worker.trial import Trial
 
     storage.register_trial(_trial(experiment, Trial))
