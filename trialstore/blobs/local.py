@@ -16,6 +16,7 @@ from trialstore.blobs.folders import Folders
 from trialstore.blobs.guard import FolderGuards
 from trialstore.blobs.keys import check_key, check_prefix
 from trialstore.blobs.links import READ, Straight, open_file
+from trialstore.blobs.nursery import Nursery
 from trialstore.blobs.oserrors import from_oserror, unsynced
 from trialstore.blobs.protocol import BlobInfo
 from trialstore.blobs.ranged import read_fully
@@ -73,6 +74,7 @@ class LocalBlobs:
         self._folders = Folders(self._root, self._straight, durable=self._durable)
         self._guards = FolderGuards(self._base + ".locks")
         self._spares = SpareFiles()
+        self._nursery = Nursery(self._root, (".locks", ".ahead"))
         try:
             is_folder = stat.S_ISDIR(os.stat(self._root).st_mode)
         except FileNotFoundError:
@@ -226,7 +228,7 @@ class LocalBlobs:
 
     def _put_once(self, folder: str, name: str, data: bytes, *, new: bool, durable: bool, force: bool) -> bool:
         ahead = self._turns.ahead(folder[len(self._base) :]) if new and durable else None
-        with self._stage(folder) as staged:
+        with self._stage(folder, anywhere=ahead is not None) as staged:
             staged.write(data)
             place = None if ahead is None else self._append(ahead, name, data, force)
             if ahead is None or place is None:
@@ -259,13 +261,13 @@ class LocalBlobs:
         if self._durable:
             self._turns.force(folder[len(self._base) :])
 
-    def _stage(self, folder: str) -> Staged:
+    def _stage(self, folder: str, *, anywhere: bool = False) -> Staged:
         self._folders.settle(folder)
         if self._nameless is None:
             self._nameless = nameless_files_work(folder)
         if self._flushing is None:
             self._flushing = flushing(folder)
-        return Staged(folder, nameless=self._nameless)
+        return Staged(folder, nameless=self._nameless, nursery=self._nursery if anywhere else None)
 
     def _publish(self, staged: Staged, folder: str, name: str, *, new: bool, durable: bool) -> bool:
         if durable:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from trialstore.blobs.barrier import push
+from trialstore.blobs.nursery import Nursery
 from trialstore.model.errors import UnsafeBackendError
 from trialstore.model.identity import new_ulid
 
@@ -49,6 +50,7 @@ class Staged:
     Args:
         folder: Where it will be published; it must exist.
         nameless: Whether `nameless_files_work` here.
+        nursery: Where the nameless file is made; in the folder itself by default.
 
     Attributes:
         fd: Descriptor to write to.
@@ -56,11 +58,12 @@ class Staged:
 
     __slots__ = ("_folder", "_temporary", "fd")
 
-    def __init__(self, folder: str, *, nameless: bool) -> None:
+    def __init__(self, folder: str, *, nameless: bool, nursery: Nursery | None = None) -> None:
         self._folder = folder
         self._temporary: str | None = None
         if nameless and _TMPFILE is not None:
-            self.fd = os.open(folder, _WRITE | _TMPFILE, 0o666)
+            flags = _WRITE | _TMPFILE
+            self.fd = os.open(folder, flags, 0o666) if nursery is None else nursery.open(folder, flags)
         else:
             temporary = f"{folder}/.{new_ulid()}.tmp"
             self.fd = os.open(temporary, _WRITE | os.O_CREAT | os.O_EXCL, 0o666)
