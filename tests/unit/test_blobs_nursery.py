@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from trialstore.blobs import nursery as nursery_module
 from trialstore.blobs.local import LocalBlobs
-from trialstore.blobs.nursery import LOOKED_AT, Nursery
+from trialstore.blobs.nursery import LOOKED_AT, OTHERS, Nursery
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="calls of Linux")
 
@@ -22,14 +21,15 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        self.slow: set[str] = set()
+        self.slow_s: dict[str, float] = {}
         self.opened: list[str] = []
         monkeypatch.setattr(nursery_module.time, "perf_counter", lambda: self.now)
         opened = os.open
 
         def timed(path: str, *rest: int, **more: int) -> int:
-            self.now += 1e-3 if Path(path).name in self.slow else 1e-5
-            self.opened.append(Path(path).name)
+            self.now += self.slow_s.get(Path(path).name, 1e-5)
+            if rest[0] & NAMELESS == NAMELESS:
+                self.opened.append(Path(path).name)
             return opened(path, *rest, **more)
 
         monkeypatch.setattr(nursery_module.os, "open", timed)
@@ -47,59 +47,77 @@ def make(nursery: Nursery, folder: Path, count: int = LOOKED_AT) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("here", "one", "two"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "here").mkdir()
     return tmp_path / "here"
 
 
 def test_a_file_is_made_in_its_folder(folder: Path, clock: Clock) -> None:
-    make(Nursery(str(folder.parent), ["one", "two"]), folder, 3 * LOOKED_AT)
+    make(Nursery(str(folder.parent)), folder, 3 * LOOKED_AT)
     assert set(clock.opened) == {"here"}
+    assert os.listdir(folder.parent) == ["here"]
 
 
 def test_or_where_that_is_quicker(folder: Path, clock: Clock) -> None:
-    clock.slow |= {"here", "one"}
-    nursery = Nursery(str(folder.parent), ["absent", "one", "two"])
-    make(nursery, folder, 4 * LOOKED_AT)
-    assert clock.opened == ["here"] * LOOKED_AT + ["one"] * LOOKED_AT + ["two"] * 2 * LOOKED_AT
+    clock.slow_s |= {"here": 1e-3, "0": 1e-3}
+    make(Nursery(str(folder.parent)), folder, 4 * LOOKED_AT)
+    assert clock.opened == ["here"] * LOOKED_AT + ["0"] * LOOKED_AT + ["1"] * 2 * LOOKED_AT
+    assert sorted(os.listdir(folder.parent / ".nursery")) == ["0", "1"]
 
 
-def test_one_that_was_quick_shows_that_the_others_were_interrupted(folder: Path, clock: Clock) -> None:
-    nursery = Nursery(str(folder.parent), ["one"])
-    for _ in range(4):
-        clock.slow = {"here"}
-        make(nursery, folder, LOOKED_AT - 1)
-        clock.slow = set()
-        make(nursery, folder, 1)
-    assert set(clock.opened) == {"here"}
-
-
-def test_where_all_are_slow_each_is_tried_in_turn(folder: Path, clock: Clock) -> None:
-    clock.slow |= {"here", "one", "two"}
-    make(Nursery(str(folder.parent), ["one", "two"]), folder, 4 * LOOKED_AT)
-    assert clock.opened[::LOOKED_AT] == ["here", "one", "two", "here"]
-
-
-def test_a_link_is_not_followed_and_what_is_gone_is_left(folder: Path, clock: Clock) -> None:
-    (folder.parent / "link").symlink_to(folder.parent / "two")
-    clock.slow |= {"here"}
-    nursery = Nursery(str(folder.parent), ["link", "one"])
-    make(nursery, folder, LOOKED_AT + 1)
-    assert clock.opened[-1] == "one"
-    (folder.parent / "one").rmdir()
+@pytest.mark.parametrize(("usual_s", "rare_s"), [(1e-5, 1e-3), (1e-3, 1e-5)])
+def test_a_few_that_were_interrupted_or_lucky_decide_nothing(
+    folder: Path, clock: Clock, usual_s: float, rare_s: float
+) -> None:
+    nursery = Nursery(str(folder.parent))
+    clock.slow_s["here"] = usual_s
+    make(nursery, folder, LOOKED_AT - 3)
+    clock.slow_s["here"] = rare_s
+    make(nursery, folder, 3)
     make(nursery, folder, 1)
-    assert clock.opened[-2:] == ["one", "here"]
+    assert clock.opened[-1] == ("here" if usual_s < rare_s else "0")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="calls of Linux")
+def test_where_all_are_slow_the_least_slow_is_chosen(folder: Path, clock: Clock) -> None:
+    clock.slow_s = {"here": 3e-3} | {str(number): 4e-3 - number * 1e-4 for number in range(OTHERS)}
+    nursery = Nursery(str(folder.parent))
+    make(nursery, folder, (OTHERS + 3) * LOOKED_AT)
+    assert clock.opened[::LOOKED_AT] == ["here", *map(str, range(OTHERS)), "here", "here"]
+    clock.slow_s["here"] = 5e-3
+    make(nursery, folder, LOOKED_AT + 1)
+    assert clock.opened[-1] == str(OTHERS - 1)
+
+
+@pytest.mark.parametrize("name", [".nursery", ".nursery/0"])
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_no_folder_is_left_alone(folder: Path, clock: Clock, name: str, kind: str) -> None:
+    (folder.parent / "outside").mkdir()
+    path = folder.parent / name
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(folder.parent / "outside") if kind == "link" else path.write_text("")
+    clock.slow_s["here"] = 1e-3
+    make(Nursery(str(folder.parent)), folder, 2 * LOOKED_AT + 1)
+    assert clock.opened[:-1] == ["here"] * 2 * LOOKED_AT
+    assert clock.opened[-1] == ("here" if name == ".nursery" else "1")
+    assert os.listdir(folder.parent / "outside") == []
+
+
+def test_what_is_gone_is_left(folder: Path, clock: Clock) -> None:
+    clock.slow_s["here"] = 1e-3
+    nursery = Nursery(str(folder.parent))
+    make(nursery, folder, LOOKED_AT + 1)
+    (folder.parent / ".nursery/0").rmdir()
+    make(nursery, folder, 1)
+    assert clock.opened[-3:] == ["0", "0", "here"]
+
+
 def test_blobs_are_where_they_belong(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trialstore.blobs.turns.can_write_ahead", lambda folder: True)
     monkeypatch.setattr("trialstore.blobs.turns.BEGIN_AT", 1)
-    clock.slow |= {"e"}
+    clock.slow_s["e"] = 1e-3
     blobs = LocalBlobs(str(tmp_path / "store"))
     for number in range(3 * LOOKED_AT):
         with blobs.guard("j/e"):
             assert blobs.create(f"j/e/{number}", b"%d" % number)
-    assert ".locks" in clock.opened
+    assert "0" in clock.opened
     assert sorted(info.key for info in blobs.list("")) == sorted(f"j/e/{number}" for number in range(3 * LOOKED_AT))
     assert blobs.read(f"j/e/{3 * LOOKED_AT - 1}") == b"%d" % (3 * LOOKED_AT - 1)

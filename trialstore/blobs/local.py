@@ -74,7 +74,7 @@ class LocalBlobs:
         self._folders = Folders(self._root, self._straight, durable=self._durable)
         self._guards = FolderGuards(self._base + ".locks")
         self._spares = SpareFiles()
-        self._nursery = Nursery(self._root, (".locks", ".ahead"))
+        self._nursery = Nursery(self._root)
         try:
             is_folder = stat.S_ISDIR(os.stat(self._root).st_mode)
         except FileNotFoundError:
