@@ -42,17 +42,13 @@ class Names:
         with self._lock:
             while True:
                 try:
-                    with self._ledger.journal.view() as state:
-                        self._follow(state)
+                    with self._ledger.journal.view() as state, self._changes.following(state) as numbers:
+                        self._follow(state, numbers)
                     return min(self._numbers.get(name, ()), default=None)
                 except BlobNotFoundError:
-                    self._changes.lose()  # a compaction replaced the part, and vacuum deleted it: look again
-                except BaseException:
-                    self._changes.lose()
-                    raise
+                    continue  # a compaction replaced the part, and vacuum deleted it: look again
 
-    def _follow(self, state: ExperimentState) -> None:
-        numbers = self._changes.take(state)
+    def _follow(self, state: ExperimentState, numbers: set[int] | None) -> None:
         if numbers is None:
             self._numbers.clear()
             self._names.clear()

@@ -148,3 +148,21 @@ def test_what_nobody_told_may_be_anything() -> None:
     assert watched.taken() == set()
     watched.changes.lose()
     assert watched.taken() is None
+
+
+def test_what_a_reader_failed_to_follow_may_be_anything() -> None:
+    watched = Watched()
+    watched.taken()
+    watched.do("register", trials=[trial_body("a")])
+    with watched.changes.following(watched.script.machine) as numbers:
+        assert numbers == {0}
+    watched.do("register", trials=[trial_body("b")])
+    with pytest.raises(KeyboardInterrupt):
+        stop_following(watched)
+    assert watched.taken() is None
+
+
+def stop_following(watched: Watched) -> None:
+    with watched.changes.following(watched.script.machine) as numbers:
+        assert numbers == {1}
+        raise KeyboardInterrupt

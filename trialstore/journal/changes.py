@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from trialstore.journal.commit import Command
 from trialstore.journal.experiment import ExperimentState
@@ -66,6 +67,19 @@ class Changes:
             return numbers
         self._seq = state.seq
         return None
+
+    @contextmanager
+    def following(self, state: ExperimentState) -> Iterator[set[int] | None]:
+        """`take` for a with-block that brings a reader up to the state.
+
+        Guarantees: where the block raises, the next look says that every trial may have changed, since nobody knows how
+        far the reader came.
+        """
+        try:
+            yield self.take(state)
+        except BaseException:
+            self.lose()
+            raise
 
     def lose(self) -> None:
         """What the last `take` gave was of no use: the next one says that every trial may have changed."""

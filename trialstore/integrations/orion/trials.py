@@ -72,14 +72,10 @@ class Trials:
 
     def _refresh(self, state: ExperimentState) -> None:
         """Bring the index up to the state."""
-        try:
-            self._follow(state)
-        except BaseException:
-            self._changes.lose()
-            raise
+        with self._changes.following(state) as numbers:
+            self._follow(state, numbers)
 
-    def _follow(self, state: ExperimentState) -> None:
-        numbers = self._changes.take(state)
+    def _follow(self, state: ExperimentState, numbers: set[int] | None) -> None:
         if numbers is None:
             for index in (self._status, self._of_status, self._ids, self._own_ids):
                 index.clear()
