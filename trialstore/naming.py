@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
+from itertools import chain
 
 from trialstore.journal.changes import Changes
 from trialstore.journal.experiment import ExperimentState
@@ -12,6 +12,7 @@ from trialstore.ledger import Ledger
 from trialstore.life.typed_results import RESULTS
 from trialstore.model.errors import BlobNotFoundError
 from trialstore.model.record import TrialRecord
+from trialstore.model.typed_trial import hash_of_values
 from trialstore.trial import Trial
 
 __all__ = ["Names", "names_of"]
@@ -87,10 +88,7 @@ class Names:
         """What `Trial.hash_name` says, without the objects that it makes of every parameter."""
         if any(kind == "lie" for _, kind, _ in (record.extras or {}).get(RESULTS, ())):
             return Trial(self._ledger, (), record).hash_name
-        text = ",".join(f"{name}:{value}" for name, value in {**record.params, **(record.fidelity or {})}.items())
-        if record.parent is not None:
-            text += str(record.parent)
-        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+        return hash_of_values(chain(record.params.items(), (record.fidelity or {}).items()), record.parent)
 
     def _forget(self, number: int) -> None:
         for name in self._names.pop(number, ()):

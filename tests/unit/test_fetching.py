@@ -139,6 +139,27 @@ def test_a_trial_of_a_name_is_found_however_it_changed_since(store: ts.Store) ->
         assert handle.get_trial(uid=one.trial(seventh).hash_name) == one.trial(seventh)
 
 
+@pytest.mark.parametrize(
+    ("params", "fidelity", "parent"),
+    [
+        ({}, None, None),
+        ({"b": 1, "a": 0.5}, None, None),
+        ({"b": 1, "a": 0.5}, None, 0),
+        ({"b": 1, "d": None}, {"c": 2, "a": 3}, None),
+        ({"b": 1, "a": (1, "x")}, {"a": 3}, 0),
+        ({"b": float("nan"), "a": 2**70, "y": b"z"}, {"rung": {"n": [True]}}, None),
+    ],
+)
+def test_the_name_that_a_trial_says_is_the_one_that_it_is_found_by(
+    store: ts.Store, params: Any, fidelity: Any, parent: int | None
+) -> None:
+    experiment = store.create_experiment("named")
+    experiment.register_trial({"other": 1})
+    trial = experiment.register_trial(params, fidelity=fidelity, parent=parent)
+    assert experiment.get_trial(uid=trial.hash_name) == trial
+    assert experiment.get_trial(trial.typed) == trial
+
+
 def test_a_second_question_for_a_name_reads_no_part_again(store: ts.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     one = store.create_experiment("named")
     one.import_trials([{"params": {"x": number}, "metrics": {}} for number in range(100)])

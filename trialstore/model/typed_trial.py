@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,15 @@ from trialstore.model.evaluated import Evaluated
 from trialstore.model.status import Status, validate_status
 from trialstore.model.typed import Param, Result, Value
 
-__all__ = ["TypedTrial", "checked_results", "compute_trial_hash", "format_params", "format_values", "kind_of"]
+__all__ = [
+    "TypedTrial",
+    "checked_results",
+    "compute_trial_hash",
+    "format_params",
+    "format_values",
+    "hash_of_values",
+    "kind_of",
+]
 
 
 class TypedTrial(Evaluated):
@@ -240,24 +248,43 @@ def compute_trial_hash(
     """
     if not trial.typed_params and trial.experiment is None:
         raise UsageError("a trial without parameters and experiment has no hash")
-    text = format_params(trial.typed_params, ",", ignore_fidelity)
-    if not ignore_experiment and trial.experiment is not None:
-        text += str(trial.experiment)
-    if not ignore_lie and trial.lie is not None:
-        text += format_values([trial.lie], ",")
-    if not ignore_parent and trial.parent is not None:
-        text += str(trial.parent)
+    experiment = None if ignore_experiment else trial.experiment
+    lie = None if ignore_lie or trial.lie is None else format_values([trial.lie])
+    parent = None if ignore_parent else trial.parent
+    return hash_of_values(_pairs(_counting(trial.typed_params, ignore_fidelity)), experiment, lie, parent)
+
+
+def hash_of_values(values: Iterable[tuple[object, object]], *further: object) -> str:
+    """The MD5 of values by name and of what else tells trials apart, in this order.
+
+    Args:
+        values: Name and value of each parameter, those of the fidelity last.
+        further: The experiment, the lie and the parent; what is None does not count.
+    """
+    text = _joined(values, ",") + "".join(str(item) for item in further if item is not None)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def format_params(params: Iterable[Param], sep: str = ", ", ignore_fidelity: bool = False) -> str:
     """Parameters as text, perhaps without the fidelity."""
-    return format_values([param for param in params if not (ignore_fidelity and param.type == "fidelity")], sep)
+    return format_values(_counting(params, ignore_fidelity), sep)
 
 
 def format_values(values: Iterable[Value], sep: str = ", ") -> str:
     """Values as text: each as ``name:value``."""
-    return sep.join(f"{value.name}:{value.value}" for value in values)
+    return _joined(_pairs(values), sep)
+
+
+def _counting(params: Iterable[Param], ignore_fidelity: bool) -> list[Param]:
+    return [param for param in params if not (ignore_fidelity and param.type == "fidelity")]
+
+
+def _pairs(values: Iterable[Value]) -> Iterator[tuple[object, object]]:
+    return ((value.name, value.value) for value in values)
+
+
+def _joined(values: Iterable[tuple[object, object]], sep: str) -> str:
+    return sep.join(f"{name}:{value}" for name, value in values)
 
 
 def checked_results(results: Iterable[Result | Mapping[str, Any]]) -> list[Result]:
