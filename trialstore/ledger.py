@@ -232,14 +232,19 @@ class Ledger:
             if outcome.reason != "part replaced":
                 self.refuse(outcome)
 
-    def refuse(self, outcome: Outcome) -> NoReturn:
-        """Raise what a refusal means."""
-        facts = {"experiment": self.entry.name, **outcome.value}
+    def refuse(self, outcome: Outcome, **known: object) -> NoReturn:
+        """Raise what a refusal means.
+
+        Args:
+            outcome: The refusal.
+            known: Facts that the caller knows and the fold does not.
+        """
+        facts = {"experiment": self.entry.name, **known, **outcome.value}
         match outcome.reason:
             case "duplicate":
                 raise DuplicateTrialError(
                     "a trial of these parameters exists already",
-                    hint="create the experiment with repeats=True to allow repeats",
+                    hint="get_trial(uid=id) gives it; create the experiment with repeats=True to allow repeats",
                     **facts,
                 )
             case "finished":

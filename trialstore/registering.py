@@ -10,13 +10,7 @@ from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.life.typed_results import RESULTS, members_of
 from trialstore.model.codec import pack, pack_dict, plain, unpack_dict
-from trialstore.model.errors import (
-    DuplicateTrialError,
-    InvalidMetricsError,
-    InvalidParamsError,
-    LostTrialError,
-    UsageError,
-)
+from trialstore.model.errors import InvalidMetricsError, InvalidParamsError, LostTrialError, UsageError
 from trialstore.model.identity import check_name, packed_hash
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
@@ -169,14 +163,7 @@ def register(
     *_, outcome = ledger.execute(Draft("register", fields))
     if outcome.reason == "duplicate":
         twice = bodies[outcome.value["indexes"][0]]
-        raise DuplicateTrialError(
-            "a trial of these parameters exists already",
-            hint="get_trial(uid=id) gives it; create the experiment with repeats=True to allow repeats",
-            experiment=ledger.entry.name,
-            id=twice["id"],
-            params=unpack_dict(twice["params"]),
-            **outcome.value,
-        )
+        ledger.refuse(outcome, id=twice["id"], params=unpack_dict(twice["params"]))
     if outcome.reason is not None:
         ledger.refuse(outcome)
     number: int = outcome.value
