@@ -34,8 +34,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def named(source: str, name: str, **rest: object) -> None:
         link(source, name, **rest)  # type: ignore[arg-type]
-        if not name.startswith("."):
-            steps.append(f"link {name}")
+        if not (given := os.path.basename(name)).startswith("."):
+            steps.append(f"link {given}")
 
     def synced(fd: int) -> None:
         fdatasync(fd)

@@ -270,22 +270,20 @@ class LocalBlobs:
         return Staged(folder, nameless=self._nameless, nursery=self._nursery if anywhere else None)
 
     def _publish(self, staged: Staged, folder: str, name: str, *, new: bool, durable: bool) -> bool:
-        if durable:
-            if self._flushing is Flushing.FILE:
-                staged.appear()
-            staged.sync(before_a_flush=self._flushing is Flushing.FOLDER)
+        give_name = staged.publish_new if new else staged.publish_over
+        if not durable:
+            return give_name(name)
+        if self._flushing is Flushing.FILE:
+            staged.appear()
+        staged.sync(before_a_flush=self._flushing is Flushing.FOLDER)
         folder_fd = os.open(folder, _FOLDER)
         try:
-            if new:
-                if not staged.publish_new(folder_fd, name):
-                    return False
-            else:
-                staged.publish_over(folder_fd, name)
-            if durable:
-                try:
-                    sync_folder(folder_fd)
-                except OSError as error:
-                    raise unsynced(error, path=f"{folder}/{name}") from error
+            if not give_name(name):
+                return False
+            try:
+                sync_folder(folder_fd)
+            except OSError as error:
+                raise unsynced(error, path=f"{folder}/{name}") from error
         finally:
             os.close(folder_fd)
         return True

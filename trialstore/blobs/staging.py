@@ -24,18 +24,14 @@ def nameless_files_work(folder: str) -> bool:
     """Whether a file can be made without a name here and be given one later: most file systems of Linux."""
     if _TMPFILE is None:
         return False
-    name = f".{new_ulid()}.tmp"
+    path = f"{folder}/.{new_ulid()}.tmp"
     try:
-        folder_fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(folder, _WRITE | _TMPFILE, 0o666)
         try:
-            fd = os.open(folder, _WRITE | _TMPFILE, 0o666)
-            try:
-                _give_name(fd, folder_fd, name)
-                os.unlink(name, dir_fd=folder_fd)
-            finally:
-                os.close(fd)
+            _give_name(fd, path)
+            os.unlink(path)
         finally:
-            os.close(folder_fd)
+            os.close(fd)
     except OSError:
         return False
     return True
@@ -77,17 +73,13 @@ class Staged:
 
     def appear(self) -> None:
         """Have a hidden name from here on: without one, the disk would take the file for deleted."""
-        folder_fd = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._hidden(folder_fd)
-        finally:
-            os.close(folder_fd)
+        self._hidden()
 
-    def _hidden(self, folder_fd: int) -> str:
+    def _hidden(self) -> str:
         if self._temporary is None:
-            temporary = f".{new_ulid()}.tmp"
-            _give_name(self.fd, folder_fd, temporary)
-            self._temporary = f"{self._folder}/{temporary}"
+            temporary = f"{self._folder}/.{new_ulid()}.tmp"
+            _give_name(self.fd, temporary)
+            self._temporary = temporary
         return self._temporary
 
     def sync(self, *, before_a_flush: bool = False) -> None:
@@ -101,7 +93,7 @@ class Staged:
         else:
             _sync(self.fd)
 
-    def publish_new(self, folder_fd: int, name: str) -> bool:
+    def publish_new(self, name: str) -> bool:
         """Give the file a name in its folder; False, and nothing changes, when the name is taken.
 
         Raises:
@@ -109,9 +101,9 @@ class Staged:
         """
         try:
             if self._temporary is None:
-                _give_name(self.fd, folder_fd, name)
+                _give_name(self.fd, f"{self._folder}/{name}")
             else:
-                os.link(self._temporary, name, dst_dir_fd=folder_fd)
+                os.link(self._temporary, f"{self._folder}/{name}")
         except FileExistsError:
             return False
         except OSError as error:
@@ -125,10 +117,11 @@ class Staged:
             raise
         return True
 
-    def publish_over(self, folder_fd: int, name: str) -> None:
-        """Give the file a name in its folder, replacing what has it."""
-        os.replace(self._hidden(folder_fd), name, dst_dir_fd=folder_fd)
+    def publish_over(self, name: str) -> bool:
+        """Give the file a name in its folder, replacing what has it; True."""
+        os.replace(self._hidden(), f"{self._folder}/{name}")
         self._temporary = None
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -144,9 +137,10 @@ class Staged:
                 pass
 
 
-def _give_name(fd: int, folder_fd: int, name: str) -> None:
-    # only with a folder's descriptor does Python call linkat, which follows the link to the nameless file
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+def _give_name(fd: int, path: str) -> None:
+    # only with a descriptor to start from, which an absolute path does not need, does Python call linkat, which
+    # follows the link to the nameless file
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
 def sync_folder(folder_fd: int) -> None:
