@@ -227,13 +227,14 @@ class LocalBlobs:
             raise from_oserror(error, "write a blob", key=key, url=self.url) from error
 
     def _put_once(self, folder: str, name: str, data: bytes, *, new: bool, durable: bool, force: bool) -> bool:
-        ahead = self._turns.ahead(folder[len(self._base) :]) if new and durable else None
+        relative = folder[len(self._base) :]
+        ahead = self._turns.ahead(relative) if new and durable else None
         with self._stage(folder, anywhere=ahead is not None) as staged:
             staged.write(data)
             place = None if ahead is None else self._append(ahead, name, data, force)
             if ahead is None or place is None:
                 if new and durable:
-                    self._force(folder)
+                    self._turns.force(relative)
                 return self._publish(staged, folder, name, new=new, durable=durable)
             created = False
             try:
@@ -253,13 +254,10 @@ class LocalBlobs:
     def force(self, folder: str) -> None:
         """Have all blobs on the disk that were created in a folder with ``force=False``."""
         try:
-            self._force(self._base + folder)
+            if self._durable:
+                self._turns.force(folder)
         except OSError as error:
             raise from_oserror(error, "force blobs to the disk", folder=folder, url=self.url) from error
-
-    def _force(self, folder: str) -> None:
-        if self._durable:
-            self._turns.force(folder[len(self._base) :])
 
     def _stage(self, folder: str, *, anywhere: bool = False) -> Staged:
         self._folders.settle(folder)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
-__all__ = ["BlobInfo", "Blobs"]
+__all__ = ["BlobInfo", "Blobs", "DiskBlobs", "on_disk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +127,35 @@ class Blobs(Protocol):
         It is an instance of its own that may cache listings and contents: only for blobs that never change.
         """
         ...
+
+
+class DiskBlobs(Blobs, Protocol):
+    """Blobs on a disk of this machine, which can be seen before they are durable."""
+
+    def create(self, key: str, data: bytes, *, force: bool = True) -> bool:
+        """Write a blob if there is none of this key; True for exactly one caller.
+
+        Args:
+            key: Of the blob.
+            data: What it holds.
+            force: False where it is enough that it is durable before any blob is that is created in its folder after
+                it was seen, or with `force`. The end of the process takes nothing back.
+        """
+
+    def force(self, folder: str) -> None:
+        """Have all blobs on the disk that were created in a folder with ``force=False``."""
+
+    def unfinished(self, folder: str) -> dict[str, bytes] | None:
+        """What a crash of the machine may have taken or damaged of a folder's blobs: their names, and what they held.
+
+        None when the machine did not crash. Where a blob is missing or damaged, whoever holds the folder's guard writes
+        it again, then calls `finish`.
+        """
+
+    def finish(self, folder: str) -> None:
+        """Have all blobs on the disk, and forget what was written ahead; for whoever holds the folder's guard."""
+
+
+def on_disk(blobs: Blobs) -> DiskBlobs | None:
+    """The blobs themselves, where they are such."""
+    return cast("DiskBlobs", blobs) if hasattr(blobs, "unfinished") else None

@@ -10,9 +10,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
-from trialstore.blobs.protocol import BlobInfo, Blobs
+from trialstore.blobs.protocol import BlobInfo, Blobs, on_disk
 from trialstore.journal.commit import Commit, are_commands, decode_commit
 from trialstore.journal.machine import Machine
 from trialstore.model.errors import AccessDeniedError, DamagedError, ReadOnlyError, StoreUnavailableError
@@ -46,7 +45,7 @@ class Log:
         self._folder = f"journal/{name}"
         self._inbox = f"inbox/{name}"
         self.reads_are_cheap = blobs.filesystem is None
-        self._can_defer = hasattr(blobs, "force")
+        self._disk = on_disk(blobs)
         self._is_whole = False
         self._restored: dict[str, bytes | None] = {}
 
@@ -66,16 +65,14 @@ class Log:
             OutcomeUnknownError: the answer was lost.
         """
         self._make_whole()
-        if force or not self._can_defer:
+        if force or self._disk is None:
             return self._blobs.create(self.blob(seq), data)
-        blobs: Any = self._blobs
-        return bool(blobs.create(self.blob(seq), data, force=False))
+        return self._disk.create(self.blob(seq), data, force=False)
 
     def force(self) -> None:
         """Have all commits on the disk that were appended so far, by whomever."""
-        if self._can_defer:
-            blobs: Any = self._blobs
-            blobs.force(self._folder)
+        if self._disk is not None:
+            self._disk.force(self._folder)
 
     def read(self, seq: int) -> bytes | None:
         """The bytes of a commit, None when there is none."""
@@ -118,24 +115,24 @@ class Log:
         """
         if self._is_whole:
             return
-        blobs: Any = self._blobs  # only some backends can lose what they have shown
-        left = blobs.unfinished(self._folder) if hasattr(blobs, "unfinished") else None
+        disk = self._disk
+        left = None if disk is None else disk.unfinished(self._folder)
         self._is_whole = True
-        if left is None:
+        if disk is None or left is None:
             return
         try:
-            with blobs.guard(self._folder, patience_s=_PATIENCE_S) as mine:
+            with disk.guard(self._folder, patience_s=_PATIENCE_S) as mine:
                 if not mine:
                     raise StoreUnavailableError(
                         "another process restores the journal after a crash of the machine", hint="try again"
                     )
-                left = blobs.unfinished(self._folder) or {}
+                left = disk.unfinished(self._folder) or {}
                 for key, data in self._lost(left).items():
-                    blobs.write(key, data)
+                    disk.write(key, data)
                 if cut := self._cut_off(left, {}):
                     _log.warning("the machine crashed before these commits were on the disk: %s", ", ".join(cut))
-                    blobs.delete(cut)
-                blobs.finish(self._folder)
+                    disk.delete(cut)
+                disk.finish(self._folder)
         except (ReadOnlyError, AccessDeniedError):
             lost = self._lost(left)
             self._restored = {**lost, **dict.fromkeys(self._cut_off(left, lost))}
@@ -145,11 +142,10 @@ class Log:
 
     def settle(self) -> None:
         """Have all commits on the disk where they stand, so that what was written ahead of them takes no room."""
-        blobs: Any = self._blobs
-        if hasattr(blobs, "finish"):
+        if self._disk is not None:
             with self.guard() as mine:
                 if mine:
-                    blobs.finish(self._folder)
+                    self._disk.finish(self._folder)
 
     def _lost(self, left: Mapping[str, bytes]) -> dict[str, bytes]:
         """Those of these commits that are missing or damaged, by key, as far as they go on with what is there.
