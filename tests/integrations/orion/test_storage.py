@@ -132,6 +132,22 @@ def test_trials_are_changed_and_deleted_wherever_they_are(storage: Any, experime
     ]
 
 
+def test_of_a_trial_in_two_parts_the_newer_row_counts(storage: Any, experiment: Any) -> None:
+    for index in range(6):
+        trial = make_trial(experiment._id, index)
+        trial.status = "completed"
+        storage.register_trial(trial)
+    native = storage.store.experiment("tune")
+    assert native.flush() == 6
+    for trial in storage.fetch_trials(experiment)[1::2]:
+        storage.update_trial(trial, worker="late")
+    assert native.flush() == 3
+    other = setup_storage({"type": "trialstore", "url": storage.store.url})
+    for one in (storage, other):
+        assert [trial.worker for trial in one.fetch_trials(experiment)] == [None, "late"] * 3
+        assert [document["worker"] for document in one._db.read("trials", {"worker": "late"})] == ["late"] * 3
+
+
 def test_two_fields_changed_at_once_are_both_changed(storage: Any, experiment: Any) -> None:
     trial = storage.register_trial(make_trial(experiment._id, 1))
     other = setup_storage({"type": "trialstore", "url": storage.store.url})

@@ -96,7 +96,7 @@ class Trials:
                     self._enter(self._records_of(holder.id, state)[number])
 
     def _records_of(self, part_id: str, state: ExperimentState) -> dict[int, TrialRecord]:
-        """The records of a part that count, which are read once."""
+        """The records of a part, which are read once; of some a newer one may be elsewhere."""
         records = self._cold.get(part_id)
         if records is None:
             from trialstore.tables.parts import read_records
@@ -106,8 +106,7 @@ class Trials:
             part = state.manifest.parts[part_id]
             records = {record.number: record for record in read_records(self._ledger.blobs, self._key, part)}
             self._cold[part_id] = records
-        gone = state.manifest.superseded.get(part_id, ())
-        return {n: r for n, r in records.items() if n not in gone} if gone else records
+        return records
 
     def _enter_part(self, part: Part, gone: Container[int]) -> None:
         """Enter the trials of a part, of which nothing but the index's columns is read."""
@@ -143,14 +142,26 @@ class Trials:
             for key in [key for key, value in index.items() if value == number]:
                 del index[key]
 
+    def _records(self, numbers: Iterable[int], state: ExperimentState) -> Iterator[TrialRecord]:
+        """The records of these trials, decoded. Which part holds a trial is only asked where the last one does not."""
+        part: Mapping[int, TrialRecord] = {}
+        gone: Container[int] = ()
+        for number in numbers:
+            live = state.trials.get(number)
+            if live is not None:
+                yield live.decoded()
+                continue
+            record = None if number in gone else part.get(number)
+            if record is None:
+                holder = state.manifest.part_of(number)
+                if holder is None:
+                    continue
+                part, gone = self._records_of(holder.id, state), state.manifest.superseded.get(holder.id, ())
+                record = part[number]
+            yield record
+
     def _record(self, number: int, state: ExperimentState) -> TrialRecord | None:
-        live = state.trials.get(number)
-        if live is not None:
-            return live.decoded()
-        if number not in self._status:
-            return None
-        part = state.manifest.part_of(number)
-        return None if part is None else self._records_of(part.id, state).get(number)
+        return next(self._records([number], state), None) if number in self._status else None
 
     def _candidates(self, query: Query) -> tuple[Iterable[int], Query]:
         """Numbers among which the matching ones are, in order, and what is still to be asked of each."""
@@ -198,16 +209,7 @@ class Trials:
     def _found(self, query: Query, state: ExperimentState) -> Iterator[TrialRecord]:
         """The records that match, decoded."""
         numbers, rest = self._candidates(query)
-        part: Mapping[int, TrialRecord] = {}
-        for number in numbers:
-            live = state.trials.get(number)
-            record = part.get(number) if live is None else live.decoded()
-            if record is None:
-                holder = state.manifest.part_of(number)
-                if holder is None:
-                    continue
-                part = self._records_of(holder.id, state)
-                record = part[number]
+        for record in self._records(numbers, state):
             if not rest.conditions or rest.matches(self._document(record)):
                 yield record
 
