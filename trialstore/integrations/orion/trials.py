@@ -206,12 +206,13 @@ class Trials:
     def _document(self, record: TrialRecord) -> dict[str, Any]:
         return document_of(record, self.uid, self._first_id + record.number)
 
-    def _found(self, query: Query, state: ExperimentState) -> Iterator[TrialRecord]:
-        """The records that match, decoded."""
+    def _found(self, query: Query, state: ExperimentState) -> Iterator[tuple[TrialRecord, dict[str, Any] | None]]:
+        """The records that match, decoded, each with its document where that was needed to see it."""
         numbers, rest = self._candidates(query)
         for record in self._records(numbers, state):
-            if not rest.conditions or rest.matches(self._document(record)):
-                yield record
+            document = self._document(record) if rest.conditions else None
+            if document is None or rest.matches(document):
+                yield record, document
 
     def find(self, query: Query) -> list[dict[str, Any]]:
         """Documents of the matching trials, in the order in which they were registered."""
@@ -220,7 +221,7 @@ class Trials:
                 try:
                     with uncollected(), self._ledger.journal.view() as state:
                         self._refresh(state)
-                        return [self._document(record) for record in self._found(query, state)]
+                        return [document or self._document(record) for record, document in self._found(query, state)]
                 except BlobNotFoundError:
                     continue  # a compaction replaced the part, and vacuum deleted it: look again
 
@@ -287,10 +288,10 @@ class Trials:
                 force = False
                 with self._ledger.journal.view() as state:
                     self._refresh(state)
-                    for record in self._found(query, state):
+                    for record, document in self._found(query, state):
                         if record.number in done:
                             continue
-                        fields = data if not dotted else _whole_fields(self._document(record), data)
+                        fields = data if not dotted else _whole_fields(document or self._document(record), data)
                         body = {"trial": record.number, **changes_of(record, fields, now_text())}
                         if asks_status:
                             body["was"] = record.status
@@ -389,7 +390,7 @@ class Trials:
             while True:
                 with self._ledger.journal.view() as state:
                     self._refresh(state)
-                    numbers = [record.number for record in self._found(query, state)]
+                    numbers = [record.number for record, _ in self._found(query, state)]
                     stored = [number for number in numbers if number not in state.trials]
                 if not numbers:
                     return removed
