@@ -149,8 +149,7 @@ class TrialStore(Legacy):  # type: ignore[misc]
         Raises:
             FailedUpdate: it is not reserved any more.
         """
-        document = trial.to_dict()
-        count = self._update_one(trial, {"id": document["id"], "status": "reserved"}, document)
+        count = self._update_one(trial, "reserved", trial.to_dict())
         if not count:
             raise FailedUpdate()
         return count
@@ -168,21 +167,20 @@ class TrialStore(Legacy):  # type: ignore[misc]
         was = was or trial.status
         validate_status(status)
         validate_status(was)
-        where = {"id": trial.id, "status": was}
-        if not self._update_one(trial, where, {"status": status, "heartbeat": heartbeat}):
+        if not self._update_one(trial, was, {"status": status, "heartbeat": heartbeat}):
             raise FailedUpdate()
         trial.status = status
 
     @told
-    def _update_one(self, trial: Trial, where: Mapping[str, Any], data: Mapping[str, Any]) -> int:
-        query = Query(where)
+    def _update_one(self, trial: Trial, was: str, data: Mapping[str, Any]) -> int:
+        """Set fields of a trial whose status is the expected one; returns how many there were."""
+        query = Query({"id": data.get("id") or trial.id, "status": was})  # each look at a trial's id hashes it
         data = {name: value for name, value in data.items() if name not in ("_id", "id")}
         return sum(len(kept.update(query, data)) for kept in self._trials(trial.experiment))
 
     def update_heartbeat(self, trial: Trial) -> int:
         """Say that a trial's worker is alive; returns 0 when the trial is not reserved."""
-        where = {"id": trial.id, "status": "reserved"}
-        return self._update_one(trial, where, {"heartbeat": datetime.datetime.utcnow()})
+        return self._update_one(trial, "reserved", {"heartbeat": datetime.datetime.utcnow()})
 
     @told
     def _count(self, experiment: Any, status: str) -> int:
