@@ -224,7 +224,7 @@ def _filled(bench: Bench, count: int) -> tuple[Any, Any]:
     ids = ours.store.intern_many(configs)
     results = [{"score": number / 7, "p99": number, "errors": number % 3} for number in range(count)]
     ends = [_START + timedelta(minutes=number) for number in range(count)]
-    _import(ours, configs, ids, results, ends)
+    _import(ours, configs, results, ends)
     schema, engine = theirs._schema, theirs._engine
     with engine.begin() as connection:
         connection.execute(schema.config.insert(), [{"config_id": i, "config_hash": f"{i:064}"} for i in ids])
@@ -249,9 +249,7 @@ def _filled(bench: Bench, count: int) -> tuple[Any, Any]:
     return ours.experiments["bench"], theirs.experiments["bench"]
 
 
-def _import(storage: Any, configs: Any, ids: Any, results: Any, ends: Any) -> None:
-    from trialstore.integrations.mlos_bench.life import CONFIG_ID
-
+def _import(storage: Any, configs: Any, results: Any, ends: Any) -> None:
     rows = [
         {
             "params": configs[n // _REPEATS],
@@ -260,7 +258,6 @@ def _import(storage: Any, configs: Any, ids: Any, results: Any, ends: Any) -> No
             "submitted_at": ends[n],
             "started_at": ends[n],
             "ended_at": ends[n],
-            "extras": {CONFIG_ID: ids[n // _REPEATS]},
         }
         for n, values in enumerate(results)
     ]

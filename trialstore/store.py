@@ -17,7 +17,7 @@ from trialstore.blobs.resolve import BlobsSpec, open_blobs
 from trialstore.branching import Branches
 from trialstore.description import describe, retention_s
 from trialstore.experiment import Experiment
-from trialstore.interning import interned
+from trialstore.interning import interning_of
 from trialstore.journal.catalog import ExperimentEntry
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger, catalog_of, ledger_of
@@ -165,6 +165,7 @@ class Store(Branches, Maintained, Rendered):
         """Commit what all experiments of this object have buffered."""
         for ledger in list(self._ledgers.values()):
             ledger.commit_buffered()
+        self._catalog.flush()
 
     # Experiments
 
@@ -347,7 +348,7 @@ class Store(Branches, Maintained, Rendered):
         """The small integers of several parameter sets, in one commit; none when all are known."""
         packed = [pack_dict(item, "params") for item in params]
         hashes = [packed_hash(item, values) for item, values in zip(params, packed, strict=True)]
-        return interned(self._session, hashes, packed)
+        return interning_of(self._session).ids(hashes, packed)
 
     def configuration(self, number: int) -> dict[str, Any]:
         """The parameters that `intern` gave a number to.

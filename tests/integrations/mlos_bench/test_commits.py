@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,59 @@ def commits(storage: Any, step: Callable[[], object]) -> int:
     before = count()
     step()
     return count() - before
+
+
+def other_values(tunables: Any, number: int) -> Any:
+    return tunables.copy().assign({"latency_ns": number})
+
+
+def test_a_configuration_is_given_its_id_with_others_or_when_somebody_asks(
+    storage: Any, experiment: Any, tunables: Any
+) -> None:
+    experiment.new_trial(tunables).update(Status.FAILED, now())
+    trials: list[Any] = []
+
+    def scheduled() -> None:
+        for number in (1, 2, 3, 1, 2, 3):
+            trials.append(experiment.new_trial(other_values(tunables, number)))
+            trials[-1].update(Status.SUCCEEDED, now(), {"score": float(number)})
+
+    assert commits(storage, scheduled) == 12
+    asked: list[int] = []
+    assert commits(storage, lambda: asked.extend(trial.tunable_config_id for trial in trials)) == 1
+    assert asked == [2, 3, 4, 2, 3, 4]
+    assert [repr(trial) for trial in trials[:2]] == ["Test-001:2:2", "Test-001:3:3"]
+    assert [experiment.load_tunable_config(number)["latency_ns"] for number in (2, 3, 4)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda storage: storage.experiments["Test-001"].results_df["tunable_config_id"].tolist(),
+        lambda storage: [row[0] for row in storage.sql("SELECT config_id FROM trial ORDER BY trial_id").fetchall()],
+        lambda storage: [trial.tunable_config_id for trial in storage.experiments["Test-001"].trials.values()],
+    ],
+)
+def test_whatever_reads_in_this_process_sees_the_ids(storage: Any, experiment: Any, tunables: Any, read: Any) -> None:
+    for number in (5, 6, 5):
+        experiment.new_trial(other_values(tunables, number))
+    assert read(storage) == [1, 2, 1]
+    assert storage.sql("SELECT config_id, config_hash FROM config ORDER BY 1").fetchall() == [
+        (1, storage.store["Test-001"].trial(0).id),
+        (2, storage.store["Test-001"].trial(1).id),
+    ]
+
+
+def test_the_ids_are_there_for_all_when_the_context_ends(tmp_path: Path, tunables: Any) -> None:
+    storage = TrialStoreStorage({"url": str(tmp_path / "store"), "linger_s": 60.0})
+    with opened(storage, tunables) as experiment:
+        for number in (5, 6, 5):
+            experiment.new_trial(other_values(tunables, number))
+    reader = TrialStoreStorage({"url": str(tmp_path / "store"), "mode": "r"})
+    data = reader.experiments["Test-001"]
+    assert data.results_df["tunable_config_id"].tolist() == [1, 2, 1]
+    assert list(data.tunable_configs) == [1, 2]
+    storage.store.close()
 
 
 def test_a_trial_is_two_commits(storage: Any, experiment: Any, tunables: Any) -> None:
@@ -181,8 +233,7 @@ def unavailable(*_: Any, **__: Any) -> Any:
 def test_the_handle_of_a_trial_knows_how_it_ended(experiment: Any, tunables: Any) -> None:
     trial, at = experiment.new_trial(tunables, START), now()
     trial.update(Status.SUCCEEDED, at, {"score": 1.0, "unit": "ms"})
-    known, stored = trial._held.record, experiment.get_trial_by_id(1)._held.record
-    assert replace(known, seq=0, worker=None) == replace(stored, seq=0, worker=None)
+    assert trial._held.record == experiment.get_trial_by_id(1)._held.record
 
 
 _KILLED = """
@@ -219,3 +270,33 @@ def test_a_process_that_dies_loses_only_that_a_trial_ran(tmp_path: Path) -> None
             trial.update(Status.SUCCEEDED, now(), {"score": 2.0})
         assert experiment.new_trial(suggestions(tunable_groups(), 2)[1]).trial_id == 4
     assert storage.store["Test-001"].counts == {ts.Status.SUCCEEDED: 3, ts.Status.PENDING: 1}
+
+
+_UNASKED = """
+import os, sys
+from datetime import datetime
+import pytz
+from mlos_bench.environments.status import Status
+from tests.integrations.mlos_bench.experiments import opened, tunable_groups
+from trialstore.integrations.mlos_bench import TrialStoreStorage
+
+with opened(TrialStoreStorage({"url": sys.argv[1], "linger_s": 3600.0}), tunable_groups()) as experiment:
+    for number in (5, 6, 5):
+        trial = experiment.new_trial(tunable_groups().assign({"latency_ns": number}))
+        trial.update(Status.SUCCEEDED, datetime.now(pytz.UTC), {"score": 1.0})
+    os._exit(9)
+"""
+
+
+def test_who_was_killed_before_leaves_them_to_whoever_reads(tmp_path: Path, tunables: Any) -> None:
+    url = str(tmp_path / "store")
+    assert subprocess.run([sys.executable, "-c", _UNASKED, url], check=False).returncode == 9
+    reader = TrialStoreStorage({"url": url, "mode": "r"})
+    assert reader.experiments["Test-001"].results_df["tunable_config_id"].tolist() == [-1, -2, -1]
+    assert reader.experiments["Test-001"].tunable_configs[-2].config_dict["latency_ns"] == 6
+    storage = TrialStoreStorage({"url": url})
+    assert storage.experiments["Test-001"].results_df["tunable_config_id"].tolist() == [1, 2, 1]
+    assert reader.experiments["Test-001"].results_df["tunable_config_id"].tolist() == [1, 2, 1]
+    with opened(storage, tunables) as experiment:
+        assert experiment.new_trial(other_values(tunables, 6)).tunable_config_id == 2
+    storage.store.close()

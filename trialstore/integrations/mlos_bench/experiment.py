@@ -13,7 +13,6 @@ from mlos_bench.tunables.tunable_groups import TunableGroups
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.life import (
-    CONFIG_ID,
     ended_records,
     next_trial_id,
     open_records,
@@ -26,6 +25,7 @@ from trialstore.integrations.mlos_bench.statuses import to_mlos
 from trialstore.integrations.mlos_bench.telemetry import telemetry_rows
 from trialstore.integrations.mlos_bench.trial import TrialStoreTrial
 from trialstore.integrations.mlos_bench.values import in_store_zone, results_of, storable_dict, texts
+from trialstore.interning import interning_of
 from trialstore.model.errors import ExperimentNotFoundError
 from trialstore.model.metric import Metric
 from trialstore.model.record import TrialRecord
@@ -119,7 +119,9 @@ class TrialStoreExperiment(Storage.Experiment):
 
     def _teardown(self, is_ok: bool) -> None:
         super()._teardown(is_ok)
-        self.experiment._ledger.commit_buffered()
+        ledger = self.experiment._ledger
+        ledger.commit_buffered()
+        interning_of(ledger.session).flush_lingering()
 
     def merge(self, experiment_ids: list[str]) -> None:
         """Warm up the optimizer with the results of other experiments, now and whenever this one goes on.
@@ -213,11 +215,9 @@ class TrialStoreExperiment(Storage.Experiment):
             # The flag that says what changed is reset after the assignment.
             tunables = self._tunables.copy().assign(texts(record.params)).reset()
             config = texts(record.attributes or {})
-        known = (record.extras or {}).get(CONFIG_ID)
         return TrialStoreTrial(
             experiment=self.experiment,
             record=record,
-            tunable_config_id=self._store.intern(record.params) if known is None else int(known),
             experiment_id=self._experiment_id,
             tunables=tunables,
             opt_targets=self._opt_targets,

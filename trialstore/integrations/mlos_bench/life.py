@@ -10,7 +10,7 @@ from typing import Any
 
 from trialstore.experiment import Experiment
 from trialstore.integrations.mlos_bench.values import split_results
-from trialstore.interning import interned
+from trialstore.interning import interning_of
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger
 from trialstore.life.held import Held
@@ -22,7 +22,6 @@ from trialstore.model.times import format_time
 from trialstore.tables.parts import read_records
 
 __all__ = [
-    "CONFIG_ID",
     "end",
     "ended_records",
     "look_again",
@@ -32,9 +31,6 @@ __all__ = [
     "start",
     "start_of",
 ]
-
-CONFIG_ID = "tunable_config_id"
-"""The extra of a trial that holds the id of its configuration in the whole store."""
 
 
 def next_trial_id(ledger: Ledger) -> int:
@@ -52,8 +48,8 @@ def register(
 ) -> TrialRecord:
     """Add a pending trial. No end of a process takes it back, nor does a crash of the machine once a trial has ended.
 
-    Its configuration gets an id in the whole store, durably, before it. Two processes that add to one experiment get
-    two numbers, whoever comes first: the fold gives them.
+    Its configuration gets an id in the whole store with the next commit of the catalog, or when somebody asks for it.
+    Two processes that add to one experiment get two numbers, whoever comes first: the fold gives them.
 
     Args:
         experiment: The trial's.
@@ -70,7 +66,6 @@ def register(
         "id": digest,
         "params": packed,
         "ready_at": format_time(ts_start),
-        "extras": {CONFIG_ID: interned(ledger.session, [digest], [packed])[0]},
     }
     if metadata:
         body["attributes"] = pack_dict(metadata, "config")
@@ -80,6 +75,7 @@ def register(
     *_, outcome = ledger.execute(*drafts, force=False)
     if outcome.reason is not None:
         ledger.refuse(outcome)
+    interning_of(ledger.session).later(digest, packed)
     record = _known(ledger, outcome.value)
     assert record is not None
     return record
@@ -173,8 +169,7 @@ def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool
     ledger, number = held.ledger, held.record.number
     ledger.require_writable()
     while not held.record.status.is_final:
-        record = held.record
-        attempt = record.attempt
+        record, attempt = held.record, held.record.attempt
         drafts = []
         if not record.status.is_active:
             # Nobody said that it runs, so it ran since it was to begin.
@@ -184,11 +179,7 @@ def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool
         drafts.append(Draft("finish", {"trial": number, "attempt": attempt, "status": status, "when": at, **values}))
         *_, outcome = ledger.execute(*drafts)
         if outcome.reason is None:
-            # The record is this handle's own: nobody else sees it change.
-            record.started_at = record.started_at if record.status.is_active else start_of(record)
-            record.status, record.attempt, record.session, record.ended_at = status, attempt, None, at
-            record.metrics, record.summary = metrics or record.metrics, summary or record.summary
-            held.disown()
+            _look(held)
             ledger.maintain(outcome.value)
             return True
         if outcome.reason == "no trial":

@@ -12,14 +12,15 @@ import pytz
 from pydantic_core import from_json
 
 from trialstore.experiment import Experiment
-from trialstore.integrations.mlos_bench.life import CONFIG_ID
 from trialstore.integrations.mlos_bench.statuses import MLOS_NAMES
 from trialstore.integrations.mlos_bench.values import text
+from trialstore.interning import interning_of
 from trialstore.ledger import catalog_of
-from trialstore.model.codec import unpack_dict
+from trialstore.model.codec import pack_dict, unpack_dict
 from trialstore.query.collect import collected
+from trialstore.session import Session
 
-__all__ = ["HEAD", "heads", "results_frame"]
+__all__ = ["HEAD", "configuration_ids", "heads", "results_frame"]
 
 HEAD = (
     "trial_id",
@@ -39,20 +40,18 @@ def heads(experiment: Experiment, config_id: int | None = None, *columns: str) -
     """One row a trial, by id: the columns `HEAD`, and some of the trials table.
 
     The group of a trial is the least id of those that have its configuration. A configuration that has no id in the
-    store, as nobody asked for one, has the negative of that. Times are aware UTC.
+    store, since another tool made the trial and nobody asked for one, has the negative of that. Times are aware UTC.
 
     Args:
         experiment: Whose trials.
         config_id: Only those of this configuration.
         columns: Further columns of the trials table.
     """
-    config = pl.col("extras").str.json_path_match(f"$.{CONFIG_ID}").cast(pl.Int64, strict=False).max().over("id")
     group = (pl.col("trial").min().over("id") + 1).alias("tunable_config_trial_group_id")
     chosen = experiment.history().select(
         (pl.col("trial") + 1).alias("trial_id"),
         pl.coalesce("started_at", "ready_at", "submitted_at").alias("ts_start"),
         pl.when(pl.col("status").is_in(_ENDED)).then(pl.col("ended_at")).alias("ts_end"),
-        config.alias("tunable_config_id"),
         group,
         pl.col("status").replace({str(one): name for one, name in MLOS_NAMES.items()}),
         pl.col("runner").alias("trial_runner_id"),
@@ -63,17 +62,31 @@ def heads(experiment: Experiment, config_id: int | None = None, *columns: str) -
 
 
 def _with_ids(experiment: Experiment, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with an id of every configuration, also of those that mlos_bench did not register."""
-    known = pl.col("tunable_config_id")
-    unknown = rows.filter(known.is_null())["id"].unique().to_list()
-    if not unknown:
-        return rows
-    with catalog_of(experiment._ledger.session).view() as catalog:
-        found = {one: catalog.configuration_ids[one] for one in unknown if one in catalog.configuration_ids}
-    interned = pl.col("id").replace_strict(found, default=None, return_dtype=pl.Int64)
-    return rows.with_columns(
-        pl.coalesce(known, interned, -pl.col("tunable_config_trial_group_id")).alias("tunable_config_id")
-    )
+    """The rows with the id of every configuration; those of mlos_bench's own trials are given where they have none."""
+    session = experiment._ledger.session
+    found = _joined_with(configuration_ids(session), rows)
+    unnamed = found.filter(pl.col("tunable_config_id").is_null())["tunable_config_trial_group_id"].unique().sort()
+    if len(unnamed) and session.options.mode == "rw" and "root_env_config" in experiment.metadata:
+        records = [record for group in unnamed if (record := experiment._ledger.record(group - 1)) is not None]
+        packed = [pack_dict(record.params, "params") for record in records]
+        interning_of(session).ids([record.id for record in records], packed)
+        found = _joined_with(configuration_ids(session), rows)
+    return found.with_columns(pl.coalesce("tunable_config_id", -pl.col("tunable_config_trial_group_id")))
+
+
+def _joined_with(hashes: list[str], rows: pl.DataFrame) -> pl.DataFrame:
+    named = {"id": hashes, "tunable_config_id": range(1, len(hashes) + 1)}
+    schema = {"id": pl.String, "tunable_config_id": pl.Int64}
+    return rows.join(pl.DataFrame(named, schema=schema), on="id", how="left", maintain_order="left")
+
+
+def configuration_ids(session: Session) -> list[str]:
+    """The hashes of the configurations that have an id, in the order of the ids, from 1 on."""
+    interning = interning_of(session)
+    if interning.has_waiting:
+        interning.flush_lingering()
+    with catalog_of(session).view() as catalog:
+        return sorted(catalog.configuration_ids, key=catalog.configuration_ids.__getitem__)
 
 
 _ENDED = [str(status) for status in MLOS_NAMES if status.is_final]

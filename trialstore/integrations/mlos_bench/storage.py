@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from mlos_bench.config.schemas.config_schemas import ConfigSchema
@@ -15,6 +16,7 @@ from trialstore.integrations.mlos_bench.data import ExperimentTrialStoreData
 from trialstore.integrations.mlos_bench.experiment import TrialStoreExperiment
 from trialstore.integrations.mlos_bench.life import next_trial_id
 from trialstore.integrations.mlos_bench.repository import Repository
+from trialstore.integrations.mlos_bench.results import configuration_ids
 from trialstore.integrations.mlos_bench.schema import CLASS_NAME, register_schema
 from trialstore.integrations.mlos_bench.views import run_sql
 from trialstore.model.errors import ExperimentNotFoundError
@@ -59,8 +61,9 @@ class TrialStoreStorage(Storage):
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
         """DuckDB SQL over the store's tables, and over views that a user of mlos_bench's own database knows.
 
-        ``experiment``, ``objectives``, ``trial``, ``config_param``, ``trial_param``, ``trial_status``, ``trial_result``
-        and ``trial_telemetry`` have the columns of its tables; ``trial`` has ``tunable_config_trial_group_id`` besides.
+        ``experiment``, ``objectives``, ``trial``, ``config``, ``config_param``, ``trial_param``, ``trial_status``,
+        ``trial_result`` and ``trial_telemetry`` have the columns of its tables; ``trial`` has
+        ``tunable_config_trial_group_id`` besides, and ``config_hash`` is the ``id`` of the store's trials.
         ``results`` is ``results_df`` of all experiments, with the types that values have; ``results_stats`` adds the
         size of each group of repeats, and the mean, variance, deviation and percentiles of each result in it.
 
@@ -71,7 +74,8 @@ class TrialStoreStorage(Storage):
         Raises:
             QueryError: DuckDB's message, and the tables and columns there are; or what the query may not do.
         """
-        return run_sql(self._store.snapshot(), query, parameters)
+        known = partial(configuration_ids, self._store._session)
+        return run_sql(self._store.snapshot(), known, query, parameters)
 
     def __repr__(self) -> str:
         return f"trialstore:{self._store.url}"

@@ -16,9 +16,11 @@ from trialstore.integrations.mlos_bench.interface import accepted
 from trialstore.integrations.mlos_bench.life import end, look_again, start
 from trialstore.integrations.mlos_bench.statuses import from_mlos, to_mlos
 from trialstore.integrations.mlos_bench.values import in_store_zone, storable, storable_dict
+from trialstore.interning import interning_of
 from trialstore.life import noting, samples
 from trialstore.life.held import Held
-from trialstore.model.errors import TransitionError
+from trialstore.model.codec import pack_dict
+from trialstore.model.errors import TransitionError, TrialStoreError
 from trialstore.model.record import TrialRecord
 from trialstore.model.status import Status
 from trialstore.model.times import format_time
@@ -34,7 +36,6 @@ class TrialStoreTrial(Storage.Trial):
     Args:
         experiment: The store's experiment.
         record: The trial as the store has it.
-        tunable_config_id: Of its configuration in the whole store.
         experiment_id: The experiment's name.
         tunables: With the values of the trial.
         opt_targets: The objectives, and which way is better.
@@ -46,7 +47,6 @@ class TrialStoreTrial(Storage.Trial):
         *,
         experiment: Experiment,
         record: TrialRecord,
-        tunable_config_id: int,
         experiment_id: str,
         tunables: TunableGroups,
         opt_targets: dict[str, Literal["min", "max"]],
@@ -56,7 +56,7 @@ class TrialStoreTrial(Storage.Trial):
             tunables=tunables,
             experiment_id=experiment_id,
             trial_id=record.number + 1,
-            tunable_config_id=tunable_config_id,
+            tunable_config_id=0,  # it is asked for when somebody needs it: see the property
             opt_targets=opt_targets,
             config=config,
             **accepted(Storage.Trial.__init__, trial_runner_id=record.runner, status=to_mlos(record.status)),
@@ -65,6 +65,24 @@ class TrialStoreTrial(Storage.Trial):
         self._status = to_mlos(record.status)
         self._trial_runner_id = record.runner
         self._noted: list[Any] = []
+
+    def __repr__(self) -> str:
+        try:
+            known = str(self.tunable_config_id)
+        except TrialStoreError:
+            known = "?"
+        return f"{self._experiment_id}:{self._trial_id}:{known}"
+
+    @property
+    def tunable_config_id(self) -> int:
+        """The id of its configuration in the whole store, the same for equal ones. Cost: a commit, where it has none.
+
+        Raises:
+            ReadOnlyError: it has none yet, and the store was opened for reading.
+        """
+        record, interning = self._held.record, interning_of(self._held.ledger.session)
+        known = interning.known(record.id)
+        return interning.ids([record.id], [pack_dict(record.params, "params")])[0] if known is None else known
 
     @property
     def trial_runner_id(self) -> int | None:

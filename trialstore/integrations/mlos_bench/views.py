@@ -6,10 +6,9 @@ Text only, from what a snapshot says of its fields.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trialstore.integrations.mlos_bench.life import CONFIG_ID
 from trialstore.integrations.mlos_bench.statuses import MLOS_NAMES
 from trialstore.query.result import Result
 from trialstore.query.snapshot import Snapshot
@@ -19,6 +18,7 @@ from trialstore.tables.schema import Fields
 __all__ = ["MLOS_VIEWS", "run_sql", "view_query"]
 
 MLOS_VIEWS = (
+    "config",
     "experiment",
     "objectives",
     "trial",
@@ -33,24 +33,38 @@ MLOS_VIEWS = (
 """The views, each of which needs at most those before it."""
 
 _NEEDS = {
-    "config_param": ("trial",),
-    "trial_status": (),
-    "results": ("trial",),
-    "results_stats": ("trial", "results"),
+    "trial": ("config",),
+    "config_param": ("config", "trial"),
+    "results": ("config", "trial"),
+    "results_stats": ("config", "trial", "results"),
 }
 _QUANTILES = {"p50": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _WORD = re.compile(r"\w+")
 
 
-def run_sql(snapshot: Snapshot, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+def run_sql(
+    snapshot: Snapshot,
+    configurations: Callable[[], Sequence[str]],
+    query: str,
+    parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+) -> Result:
     """Run a query over the store's own tables and those of `MLOS_VIEWS` that it names.
+
+    Args:
+        snapshot: The tables.
+        configurations: Tells the hashes of the store's configurations by their ids, 1, 2, 3 …
+        query: What to run.
+        parameters: Values for ``?`` or ``$name`` in it.
 
     Raises:
         QueryError: DuckDB's message.
     """
     words = {word.lower() for word in _WORD.findall(query)}
     wanted = {view for name in words & set(MLOS_VIEWS) for view in (*_NEEDS.get(name, ()), name)}
-    for view in MLOS_VIEWS:
+    if "config" in wanted:
+        # One text is taken over at once, a list of many thousands value by value.
+        snapshot.sql(_CONFIG, [",".join(configurations())]).arrow()
+    for view in MLOS_VIEWS[1:]:
         if view in wanted:
             snapshot.sql(f"CREATE OR REPLACE VIEW {view} AS {view_query(view, snapshot.structs)}").arrow()
     return snapshot.sql(query, parameters)
@@ -81,6 +95,11 @@ _ENDED = ", ".join(literal(str(status)) for status in MLOS_NAMES if status.is_fi
 _VALUE = """CASE type WHEN 'int' THEN coalesce(text, value::HUGEINT::VARCHAR) WHEN 'float' THEN value::VARCHAR
  WHEN 'bool' THEN CASE WHEN value = 1 THEN 'True' ELSE 'False' END ELSE text END"""
 
+_CONFIG = """
+    CREATE OR REPLACE TABLE config AS
+    SELECT unnest(range(1, len(hashes) + 1)) AS config_id, unnest(hashes) AS config_hash
+    FROM (SELECT string_split(?, ',') AS hashes) WHERE hashes <> ['']
+"""
 _PLAIN = {
     "experiment": """
         SELECT experiment AS exp_id, coalesce(metadata ->> '$.metadata.description', '') AS description,
@@ -97,11 +116,12 @@ _PLAIN = {
     """,
     "trial": f"""
         SELECT experiment AS exp_id, trial + 1 AS trial_id,
-               coalesce(max((extras ->> '$.{CONFIG_ID}')::BIGINT) OVER same, -(min(trial) OVER same) - 1) AS config_id,
+               coalesce(c.config_id, -(min(trial) OVER same) - 1) AS config_id,
                runner AS trial_runner_id, coalesce(started_at, ready_at, submitted_at) AS ts_start,
                CASE WHEN status IN ({_ENDED}) THEN ended_at END AS ts_end, {_STATUS} AS status,
                min(trial) OVER same + 1 AS tunable_config_trial_group_id
-        FROM trials WINDOW same AS (PARTITION BY experiment, version, id)
+        FROM trials LEFT JOIN config AS c ON c.config_hash = trials.id
+        WINDOW same AS (PARTITION BY experiment, version, trials.id)
     """,
     "config_param": f"""
         SELECT DISTINCT t.config_id, p.name AS param_id, {_VALUE} AS param_value

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from trialstore.experiment import Experiment
-from trialstore.integrations.mlos_bench.life import CONFIG_ID, start_of
+from trialstore.integrations.mlos_bench.life import start_of
 from trialstore.integrations.mlos_bench.migration.rows import (
     SAMPLES_AT_ONCE,
     ExperimentRow,
@@ -17,6 +17,7 @@ from trialstore.integrations.mlos_bench.migration.rows import (
     Sample,
     TrialRow,
 )
+from trialstore.integrations.mlos_bench.results import configuration_ids
 from trialstore.integrations.mlos_bench.statuses import MLOS_NAMES
 from trialstore.integrations.mlos_bench.values import results_of, text, texts
 from trialstore.model.codec import encode
@@ -59,6 +60,7 @@ class Stored:
     def __init__(self, store: Store, *, whole_seconds: bool = False) -> None:
         self._store = store
         self._whole_seconds = whole_seconds
+        self._configurations = _numbered(store)
 
     def experiment(self, exp_id: str) -> Experiment:
         """The store's experiment."""
@@ -162,7 +164,7 @@ class Stored:
         ended_at = record.ended_at if record.status.is_final else None
         return TrialRow(
             id=record.number + 1,
-            config=_config(record),
+            config=self._configurations.get(record.id, 0),
             status=MLOS_NAMES[record.status],
             runner=record.runner,
             starts_at=self._cut(parse_time(start_of(record))),
@@ -177,5 +179,6 @@ class Stored:
         return at.replace(microsecond=0) if self._whole_seconds else at
 
 
-def _config(record: TrialRecord) -> int:
-    return int((record.extras or {}).get(CONFIG_ID, 0))
+def _numbered(store: Store) -> dict[str, int]:
+    """The ids of all configurations that have one, by hash."""
+    return {digest: number for number, digest in enumerate(configuration_ids(store._session), 1)}

@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 
 from trialstore.experiment import Experiment
 from trialstore.imports import take_in
-from trialstore.integrations.mlos_bench.life import CONFIG_ID
 from trialstore.integrations.mlos_bench.migration.address import opened, shown
 from trialstore.integrations.mlos_bench.migration.database import Database
 from trialstore.integrations.mlos_bench.migration.journaled import PROGRESS, noted, reopened, samples_table
@@ -239,7 +238,7 @@ class Taking:
             metrics=pack_dict(numbers, "metrics"),
             summary=pack_dict(texts, "summary") or None,
             attributes=pack_dict({name: typed(value) for name, value in row.params.items()}, "config") or None,
-            extras={CONFIG_ID: found.id, CONFIG_HASH: found.hash},
+            extras={CONFIG_HASH: found.hash},
             runner=row.runner,
         )
 
