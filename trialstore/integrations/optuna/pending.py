@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -18,7 +19,7 @@ class Pending:
     """Values of one trial that are not known to be committed. Of two for one name the later one counts.
 
     Attributes:
-        size_bytes: About how much there is to commit.
+        size_bytes: About how much there is to commit; `Waiting` counts it.
     """
 
     __slots__ = (
@@ -58,9 +59,8 @@ class Pending:
         self._packed[name] = pack(value, f"params.{name}")
         self._extras[DISTRIBUTION + name] = text
         self.params[name], self.distributions[name] = value, distribution
-        self.size_bytes += len(text) + 64
 
-    def set_attr(self, key: str, value: Any, size_bytes: int, *, system: bool) -> None:
+    def set_attr(self, key: str, value: Any, *, system: bool) -> None:
         """A user or a system attribute."""
         if system:
             self._extras[SYSTEM + key] = pack(value, key)
@@ -68,21 +68,21 @@ class Pending:
         else:
             self._packed_attrs[key] = pack(value, key)
             self.attrs[key] = value
-        self.size_bytes += size_bytes
 
     def set_step(self, metric: str, step: int, value: float) -> None:
         """An intermediate value."""
         self._reports[step] = [metric, step, now_text(), pack(value)]
         self.steps[step] = value
-        self.size_bytes += 64
 
     def over(self, trial: FrozenTrial) -> FrozenTrial:
-        """The trial as it is with these values."""
+        """The trial as it is with these values; as after `copied` the caller may change it."""
         again = copied(trial)
         again._params.update(self.params)
         again._distributions.update(self.distributions)
-        again._user_attrs.update(self.attrs)
-        again._system_attrs.update(self.system)
+        if self.attrs:
+            again._user_attrs.update(copy.deepcopy(self.attrs))
+        if self.system:
+            again._system_attrs.update(copy.deepcopy(self.system))
         again.intermediate_values.update(self.steps)
         return again
 

@@ -365,7 +365,7 @@ class TrialStoreStorage(BaseStorage, BaseHeartbeat):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """See `BaseStorage`; the trial is the caller's own copy."""
         study, number = self._of(trial_id)
-        return copied(study.trial(number))
+        return study.trial(number)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

@@ -20,7 +20,7 @@ from trialstore.integrations.optuna.agreeing import agree
 from trialstore.integrations.optuna.naming import METADATA
 from trialstore.integrations.optuna.pending import Pending
 from trialstore.integrations.optuna.spaces import distribution_of_text, distributions_of, text_of
-from trialstore.integrations.optuna.trials import EMPTY_ID, STATUSES, body_of, packed_values
+from trialstore.integrations.optuna.trials import EMPTY_ID, STATUSES, body_of, copied, packed_values
 from trialstore.integrations.optuna.view import View
 from trialstore.integrations.optuna.waiting import Waiting
 from trialstore.journal.journal import Draft
@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 
 _ENOUGH_BYTES = 4 << 20
 """So much that waits is committed at once."""
+
+_A_VALUE_BYTES = 64
+_ENDED = tuple(state for state in TrialState if state.is_finished())
 
 
 class Study:
@@ -61,6 +64,7 @@ class Study:
         self._view = View(self.ledger, self.id, distributions_of(experiment.space))
         self._waiting = Waiting()
         self._mine: set[int] = set()
+        self._fitting: dict[str, str] = {}
         self._minimize_of: tuple[object, bool] = (None, True)
         weakref.finalize(self, _commit_rest, self.ledger, self._waiting, self._view)
 
@@ -89,13 +93,15 @@ class Study:
     # Reading
 
     def trial(self, number: int) -> FrozenTrial:
-        """One trial.
+        """One trial, as the caller's own copy.
 
         Raises:
             KeyError: there is none.
         """
         with self._lock:
-            return self._over(self._known(number))
+            trial = self._known(number)
+            over = self._over(trial)
+            return copied(trial) if over is trial else over
 
     def trials(self, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """All trials, or those in some states, by number.
@@ -104,21 +110,20 @@ class Study:
         not ended, for each of those.
         """
         with self._lock:
-            self._view.refresh(minimize=self._minimize)
+            self._view.refresh()
             if states is None:
                 trials = self._view.all()
             else:
-                ended = any(state in states for state in TrialState if state.is_finished())
+                ended = any(state in states for state in _ENDED)
                 trials = [one for one in (self._view.all() if ended else self._view.open()) if one.state in states]
-            numbers = self._waiting.numbers()
-            if numbers:
+            if trials and (numbers := self._waiting.numbers()):
                 trials = [self._over(trial) if trial.number in numbers else trial for trial in trials]
             return trials
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the best first value."""
         with self._lock:
-            self._view.refresh(minimize=self._minimize)
+            self._view.refresh()
             return self._view.best(self._minimize)
 
     def running(self) -> list[int]:
@@ -130,7 +135,7 @@ class Study:
         trial = self._view.find(number)
         mine = number in self._mine
         if trial is None or not (mine or trial.state.is_finished()):
-            self._view.refresh(minimize=self._minimize, look=not mine)
+            self._view.refresh(look=not mine)
             trial = self._view.find(number)
             if trial is None:
                 raise KeyError(f"study {self.id} has no trial of number {number}")
@@ -141,11 +146,11 @@ class Study:
             trial = pending.over(trial)
         return trial
 
-    def _open(self, number: int) -> FrozenTrial:
-        trial = self._known(number)
-        if trial.state.is_finished():
+    def _require_open(self, number: int) -> None:
+        if number in self._mine and self._view.is_open(number):
+            return
+        if self._known(number).state.is_finished():
             raise _finished(number)
-        return trial
 
     # Trials
 
@@ -180,9 +185,9 @@ class Study:
     def step(self, number: int, state: TrialState, values: Sequence[float] | None) -> bool:
         """Take a trial to another state; False when it shall run and somebody runs it already."""
         with self._lock:
-            trial = self._open(number)
-        if state is TrialState.RUNNING and trial.state is TrialState.RUNNING:
-            return False
+            self._require_open(number)
+            if state is TrialState.RUNNING and self._known(number).state is TrialState.RUNNING:
+                return False
         fields: dict[str, Any] = {"trial": number, "status": STATUSES[state], "when": now_text()}
         if values is not None:
             fields["metrics"] = packed_values(values, self._view.names())
@@ -194,7 +199,7 @@ class Study:
         finished_live: int = self._accepted(outcome)
         if state is TrialState.RUNNING:
             with self._lock:
-                self._view.refresh(minimize=self._minimize, look=False)
+                self._view.fall_behind()
                 self._mine.add(number)
         else:
             self._mine.discard(number)
@@ -209,21 +214,24 @@ class Study:
             ValueError: the study has an incompatible distribution of it, in whatever process it came first.
         """
         with self._lock:
-            self._open(number)
-            known = self._view.distributions.get(name) or self._agreed(name, distribution)
-            check_distribution_compatibility(known, distribution)
+            self._require_open(number)
             text = text_of(distribution)
+            if self._fitting.get(name) != text:
+                known = self._view.distributions.get(name) or self._agreed(name, distribution)
+                check_distribution_compatibility(known, distribution)
+                self._fitting[name] = text
             value = distribution_of_text(text).to_external_repr(internal)
             if self._is_native and name in self._space:
                 _, problem = self._space[name].check(value)
                 if problem is not None:
                     raise ValueError(f"{name!r} {problem}")
-            self._pending(number).set_param(name, value, distribution, text)
+            self._pending(number, len(text) + _A_VALUE_BYTES).set_param(name, value, distribution, text)
         self._set()
 
     def _agreed(self, name: str, distribution: BaseDistribution) -> BaseDistribution:
         """The study's distribution of a parameter that this process knows of no trial."""
-        self._view.refresh(minimize=self._minimize)
+        self._view.refresh()
+        self._view.read_all()
         known = self._view.distributions
         if name not in known:
             known[name] = agree(self.ledger.journal, self._commit, name, distribution)
@@ -232,21 +240,21 @@ class Study:
     def set_attr(self, number: int, key: str, value: Any, size_bytes: int, *, system: bool) -> None:
         """Set an attribute, which JSON can say."""
         with self._lock:
-            self._open(number)
-            self._pending(number).set_attr(key, value, size_bytes, system=system)
+            self._require_open(number)
+            self._pending(number, size_bytes).set_attr(key, value, system=system)
         self._set()
 
     def set_step(self, number: int, step: int, value: float) -> None:
         """Set an intermediate value."""
         with self._lock:
-            self._open(number)
-            self._pending(number).set_step(self._view.names()[0], step, value)
+            self._require_open(number)
+            self._pending(number, _A_VALUE_BYTES).set_step(self._view.names()[0], step, value)
         self._set()
 
-    def _pending(self, number: int) -> Pending:
+    def _pending(self, number: int, size_bytes: int) -> Pending:
         self.ledger.require_writable()
         first = self._waiting.since is None
-        pending = self._waiting.get(number)
+        pending = self._waiting.get(number, size_bytes)
         if first and not self._strict:
             self.ledger.session.linger(self)
         return pending
@@ -302,7 +310,7 @@ class Study:
             raise
         if taken:
             with self._lock:
-                self._view.refresh(minimize=self._minimize, look=False)
+                self._view.fall_behind()
                 self._waiting.forget(taken)
         self._tell_refusals(drafts, outcomes, last)
         number = None if last is None else last.fields.get("trial")

@@ -216,14 +216,12 @@ def _local(text: str) -> datetime:
 def copied(trial: FrozenTrial) -> FrozenTrial:
     """A copy whose owner may change it: everything but the distributions, which nobody changes, is its own."""
     again = FrozenTrial.__new__(FrozenTrial)
-    members = trial.__dict__.copy()
-    values = members["_values"]
+    again.__dict__ = members = trial.__dict__.copy()
+    values, user, system = members["_values"], members["_user_attrs"], members["_system_attrs"]
     members["_values"] = None if values is None else values.copy()
     members["_params"] = members["_params"].copy()
     members["_distributions"] = members["_distributions"].copy()
-    system = members["_system_attrs"]
-    members["_user_attrs"] = copy.deepcopy(members["_user_attrs"])
+    members["_user_attrs"] = copy.deepcopy(user) if user else {}
     members["_system_attrs"] = copy.deepcopy(system) if system else {}
     members["intermediate_values"] = members["intermediate_values"].copy()
-    again.__dict__.update(members)
     return again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import pyarrow as pa
 from optuna.distributions import BaseDistribution
@@ -36,12 +37,16 @@ Steps = dict[int, dict[int, float]]
 class View:
     """The trials of one study, decoded once for each change. One thread at a time may call its methods.
 
-    Guarantees: a trial object that was handed out never changes; a later one takes its place.
+    Guarantees: a trial object that was handed out never changes; a later one takes its place. A trial that has ended is
+    decoded when it is first read: many a sampler reads none.
 
     Args:
         ledger: Of the study's experiment.
         study_id: Its id.
         space: What is known of the parameters of trials that did not come from Optuna.
+
+    Attributes:
+        distributions: Of each parameter that of the first trial which was read and has it.
     """
 
     def __init__(self, ledger: Ledger, study_id: int, space: Mapping[str, BaseDistribution]) -> None:
@@ -52,21 +57,29 @@ class View:
         ledger.journal.watch(self._changes)
         self._position = 0
         self._numbers: list[int] = []
-        self._trials: list[FrozenTrial] = []
+        self._trials: list[FrozenTrial | None] = []
+        self._unread: dict[int, tuple[TrialRecord, dict[int, float]]] = {}
+        self._is_behind = False
         self._attempts: dict[int, int] = {}
         self._open: set[int] = set()
         self._best: FrozenTrial | None = None
-        self._best_is_known = True
+        self._competing: list[FrozenTrial] | None = []
         self.distributions: dict[str, BaseDistribution] = dict(space)
 
     def find(self, number: int) -> FrozenTrial | None:
-        """The trial as it was at the last `refresh`, None when there was none."""
-        place = number if number < len(self._numbers) and self._numbers[number] == number else self._place(number)
-        return None if place is None else self._trials[place]
+        """The trial as it was at the last `refresh`, or `fall_behind`; None when there was none."""
+        if self._is_behind:
+            self.refresh(look=False)
+        place = self._place(number)
+        if place is None:
+            return None
+        trial = self._trials[place]
+        return self._read(place) if trial is None else trial
 
     def all(self) -> list[FrozenTrial]:
         """All trials by number; the list is the caller's."""
-        return self._trials.copy()
+        self.read_all()
+        return cast("list[FrozenTrial]", self._trials.copy())
 
     def open(self) -> list[FrozenTrial]:
         """The trials that have not ended, by number."""
@@ -74,31 +87,50 @@ class View:
 
     def best(self, minimize: bool) -> FrozenTrial | None:
         """The complete trial with the best value, the first of equal ones. Cost: the trials since the last call."""
-        if not self._best_is_known:
-            self._best = None
-            for trial in self._trials:
-                self._compete(trial, minimize)
-            self._best_is_known = True
+        self.read_all()
+        if self._competing is None:
+            self._best, self._competing = None, self.all()
+        for trial in self._competing:
+            self._compete(trial, minimize)
+        self._competing = []
         return self._best
 
     def names(self) -> list[str]:
         """The study's metrics as the catalog has them; there is always one."""
         return [str(body["name"]) for body in self._ledger.entry.config["metrics"]] or ["value"]
 
-    def refresh(self, *, minimize: bool, look: bool = True) -> None:
+    def is_open(self, number: int) -> bool:
+        """Whether the trial had not ended at the last `refresh`, or `fall_behind`."""
+        if self._is_behind:
+            self.refresh(look=False)
+        return number in self._open
+
+    def read_all(self) -> None:
+        """Decode what nobody has read, so that `distributions` has all."""
+        for number in sorted(self._unread):
+            place = self._place(number)
+            assert place is not None
+            self._read(place)
+
+    def fall_behind(self) -> None:
+        """This process has committed something: it is taken in before the next trial is found."""
+        self._is_behind = True
+
+    def refresh(self, *, look: bool = True) -> None:
         """Bring it up to date.
 
         Args:
-            minimize: Which way the first value is better.
             look: Whether to look first for what others committed.
         """
+        self._is_behind = False
         try:
-            self._refresh(minimize, look)
+            self._refresh(look)
         except BaseException:
             self._changes.lose()
+            self._is_behind = True
             raise
 
-    def _refresh(self, minimize: bool, look: bool) -> None:
+    def _refresh(self, look: bool) -> None:
         todo: set[int] | None = set()
         rows_from_parts = False
         for attempt in range(_LOOKS):
@@ -133,7 +165,7 @@ class View:
                     continue
             self._position = position
             self._drop((wanted | (set(self._numbers) if todo is None else set())) - {one.number for one in records})
-            self._take(records, fresh, steps, rows_from_parts, minimize)
+            self._take(records, fresh, steps, rows_from_parts)
             return
 
     # Reading what is in parts
@@ -180,9 +212,8 @@ class View:
         fresh: Sequence[Sequence[object]],
         in_parts: Steps,
         rows_from_parts: bool,
-        minimize: bool,
     ) -> None:
-        names, reported = self.names(), self._reported_names()
+        reported = self._reported_names() if fresh else set()
         new: dict[int, list[tuple[int, int, float]]] = {}
         for number, attempt, name, step, _, value in fresh:
             if step is not None and name in reported:
@@ -190,23 +221,48 @@ class View:
         records.sort(key=lambda record: record.number)
         for record in records:
             number = record.number
-            old = self.find(number)
             steps: dict[int, float] = {}
             if rows_from_parts:
                 steps = in_parts.get(number, {})
-            elif old is not None and self._attempts.get(number, record.attempt) in (record.attempt, _BEFORE):
-                steps = old.intermediate_values.copy()
+            elif self._attempts.get(number, record.attempt) in (record.attempt, _BEFORE):
+                steps = self._known_steps(number)
             for attempt, step, value in new.get(number, ()):
                 if attempt in (record.attempt, _BEFORE) and type(value) in (int, float):
                     steps[step] = float(value)
-            trial = frozen_of(record, trial_id(self._study_id, number), names, self._space, steps)
-            self._put(trial, old, minimize)
-            if not trial.state.is_finished():
-                self._attempts[number] = record.attempt
-                self._open.add(number)
-            else:
+            if record.status.is_final:
+                self._put(number, None)
+                self._unread[number] = (record, steps)
                 self._attempts.pop(number, None)
                 self._open.discard(number)
+            else:
+                self._put(number, self._decoded(record, steps))
+                self._unread.pop(number, None)
+                self._attempts[number] = record.attempt
+                self._open.add(number)
+
+    def _known_steps(self, number: int) -> dict[int, float]:
+        """A trial's intermediate values as far as they were taken in; the dict is the caller's."""
+        place = self._place(number)
+        if place is None:
+            return {}
+        trial = self._trials[place]
+        return (self._unread[number][1] if trial is None else trial.intermediate_values).copy()
+
+    def _read(self, place: int) -> FrozenTrial:
+        """Decode a trial that has ended."""
+        number = self._numbers[place]
+        trial = self._trials[place] = self._decoded(*self._unread[number])
+        del self._unread[number]
+        if self._competing is not None and trial.state is TrialState.COMPLETE:
+            self._competing.append(trial)
+        return trial
+
+    def _decoded(self, record: TrialRecord, steps: dict[int, float]) -> FrozenTrial:
+        trial = frozen_of(record, trial_id(self._study_id, record.number), self.names(), self._space, steps)
+        for name, distribution in trial.distributions.items():
+            if name not in self.distributions:
+                self.distributions[name] = distribution
+        return trial
 
     def _drop(self, numbers: set[int]) -> None:
         """Forget trials that were taken out of the experiment."""
@@ -214,17 +270,16 @@ class View:
             place = self._place(number)
             if place is not None:
                 del self._numbers[place], self._trials[place]
+                self._unread.pop(number, None)
                 self._open.discard(number)
-                self._best_is_known = False
+                self._competing = None
 
-    def _put(self, trial: FrozenTrial, old: FrozenTrial | None, minimize: bool) -> None:
-        number = trial.number
-        if old is not None:
-            place = self._place(number)
-            assert place is not None
-            self._trials[place] = trial
-            if old.state is TrialState.COMPLETE:
-                self._best_is_known = False
+    def _put(self, number: int, trial: FrozenTrial | None) -> None:
+        place = self._place(number)
+        if place is not None:
+            old, self._trials[place] = self._trials[place], trial
+            if old is not None and old.state is TrialState.COMPLETE:
+                self._competing = None
         elif not self._numbers or number > self._numbers[-1]:
             self._numbers.append(number)
             self._trials.append(trial)
@@ -232,11 +287,6 @@ class View:
             place = bisect_left(self._numbers, number)
             self._numbers.insert(place, number)
             self._trials.insert(place, trial)
-        for name, distribution in trial.distributions.items():
-            if name not in self.distributions:
-                self.distributions[name] = distribution
-        if self._best_is_known:
-            self._compete(trial, minimize)
 
     def _compete(self, trial: FrozenTrial, minimize: bool) -> None:
         if trial.state is not TrialState.COMPLETE or not trial.values:
@@ -248,6 +298,8 @@ class View:
             self._best = trial
 
     def _place(self, number: int) -> int | None:
+        if number < len(self._numbers) and self._numbers[number] == number:
+            return number  # no trial was taken out before it
         place = bisect_left(self._numbers, number)
         return place if place < len(self._numbers) and self._numbers[place] == number else None
 

@@ -12,7 +12,12 @@ __all__ = ["Waiting"]
 
 
 class Waiting:
-    """What was set of each trial and is not known to be committed, in the order in which it was set."""
+    """What was set of each trial and is not known to be committed, in the order in which it was set.
+
+    Attributes:
+        since: When the first of it was set that nobody sends yet, by the monotonic clock; None when there is none.
+        size_bytes: About how much there is that nobody sends yet.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,20 +25,18 @@ class Waiting:
         self._new: dict[int, Pending] = {}
         self._sent: list[dict[int, Pending]] = []
         self.since: float | None = None
+        self.size_bytes = 0
 
-    @property
-    def size_bytes(self) -> int:
-        """About how much waits."""
-        return sum(pending.size_bytes for pending in list(self._new.values()))
-
-    def get(self, number: int) -> Pending:
-        """Where the next values of a trial are put."""
+    def get(self, number: int, size_bytes: int) -> Pending:
+        """Where the next value of a trial is put, which is of about so many bytes."""
         with self._lock:
             if self.since is None:
                 self.since = time.monotonic()
             pending = self._new.get(number)
             if pending is None:
                 pending = self._new[number] = Pending()
+            pending.size_bytes += size_bytes
+            self.size_bytes += size_bytes
             return pending
 
     def numbers(self) -> set[int]:
@@ -54,7 +57,7 @@ class Waiting:
         if self._process != os.getpid():
             return {}
         with self._lock:
-            taken, self._new, self.since = self._new, {}, None
+            taken, self._new, self.since, self.size_bytes = self._new, {}, None, 0
             if taken:
                 self._sent.append(taken)
             return taken
@@ -71,5 +74,6 @@ class Waiting:
             for number, pending in taken.items():
                 later = self._new.get(number)
                 self._new[number] = pending if later is None else pending.before(later)
+                self.size_bytes += pending.size_bytes
             if self._new and self.since is None:
                 self.since = time.monotonic()
