@@ -7,6 +7,7 @@ from typing import Any
 
 from trialstore.journal.journal import Draft
 from trialstore.ledger import Ledger, catalog_of
+from trialstore.life.settling import settled
 from trialstore.model.errors import BlobNotFoundError, ExperimentNotFoundError, UsageError
 
 __all__ = ["amend_trial", "check_limit", "remove_trials", "update_entry"]
@@ -24,12 +25,7 @@ def amend_trial(ledger: Ledger, number: int, fields: Mapping[str, Any]) -> None:
         TrialNotFoundError: there is no such trial.
         TransitionError: its status is not the one that `fields` expect; nothing was changed.
     """
-    draft = Draft("amend", {**fields, "trial": number})
-    while (outcome := ledger.execute(draft)[-1]).reason == "finished":
-        ledger.revive(number)  # a flush may be quicker, and move it into a part again
-    if outcome.reason is not None:
-        ledger.refuse(outcome)
-    ledger.maintain(outcome.value)
+    ledger.maintain(settled(ledger, Draft("amend", {**fields, "trial": number})))
 
 
 def remove_trials(ledger: Ledger, numbers: Iterable[int]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trialstore.journal.journal import Draft
 from trialstore.life.held import Held
+from trialstore.life.settling import settled
 from trialstore.model.codec import pack, pack_dict, plain
 from trialstore.model.errors import UsageError
 from trialstore.model.identity import check_name
@@ -75,9 +76,4 @@ def _runner(runner: object) -> int | None:
 
 def _note(held: Held, fields: dict[str, Any]) -> None:
     """Commit an annotation, also of a trial whose row is in a part."""
-    ledger, number = held.ledger, held.record.number
-    draft = Draft("annotate", {"trial": number, **fields})
-    while (outcome := ledger.execute(draft)[-1]).reason == "finished":
-        ledger.revive(number)  # a flush may be quicker, and move it into a part again
-    if outcome.reason is not None:
-        ledger.refuse(outcome)
+    settled(held.ledger, Draft("annotate", {"trial": held.record.number, **fields}))

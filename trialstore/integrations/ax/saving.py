@@ -18,6 +18,7 @@ from trialstore.integrations.ax.mirror import Known, Mirror, amendment, mirror_o
 from trialstore.integrations.ax.rows import Row, trial_rows
 from trialstore.journal.journal import Draft
 from trialstore.ledger import FLUSH_TRIALS
+from trialstore.life.settling import settled
 from trialstore.model.codec import pack
 from trialstore.model.errors import (
     ConflictError,
@@ -262,11 +263,7 @@ def _commit(
         return
     outcomes = ledger.execute(*drafts)[-len(drafts) :]
     for draft, outcome in zip(drafts, outcomes, strict=True):
-        while outcome.reason == "finished":  # its row is in a part
-            ledger.revive(draft.fields["trial"])
-            outcome = ledger.execute(draft)[-1]
-        if outcome.reason is not None:
-            ledger.refuse(outcome)
+        settled(ledger, draft, outcome)
     if bodies:
         first = outcomes[-1].value
         for number, (row, index) in enumerate(fresh, start=first):
