@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["import_trials", "take_in"]
+__all__ = ["CHUNK_ROWS", "import_trials", "take_in"]
 
 CHUNK_ROWS = 1 << 17
 
@@ -103,9 +103,7 @@ def _import_chunk(ledger: Ledger, records: list[TrialRecord]) -> int:
     for index, record in enumerate(records):
         record.number = first + index
     steps = [(r.number, r.attempt, str(r.status), r.ended_at, r.worker, "imported") for r in records]
-    once = not ledger.entry.config["repeats"]
-    keys = [repeat_key({"id": r.id, "fidelity": r.fidelity}).hex() for r in records] if once else None
-    take_in(ledger, records, steps, keys)
+    take_in(ledger, records, steps)
     return first
 
 
@@ -122,7 +120,8 @@ def take_in(
         ledger: Of their experiment.
         records: The trials, packed; one at least.
         steps: What becomes of them in the table ``status``, in the order of its columns.
-        keys: 32 hexadecimal digits for each trial: of two trials with equal ones only one can come in.
+        keys: 32 hexadecimal digits for each trial: of two trials with equal ones only one can come in. By default those
+            of their parameters where the experiment forbids repeats.
         then: Commands for the same commit, given the part that the trials are in.
 
     Raises:
@@ -150,6 +149,8 @@ def take_in(
         "first_at": min(record.submitted_at for record in records),
         "last_at": max(record.ended_at or record.submitted_at for record in records),
     }
+    if keys is None and not ledger.entry.config["repeats"]:
+        keys = [repeat_key({"id": r.id, "fidelity": r.fidelity}).hex() for r in records]
     if keys is not None:
         fields["keys"] = keys
     drafts = [Draft("import", fields), *then(parts[0])]

@@ -13,9 +13,9 @@ from trialstore.amendments import update_entry
 from trialstore.artifacts.store import Artifact, put
 from trialstore.carrying import carried_document, orion_id, orion_metadata
 from trialstore.experiment import Experiment
+from trialstore.imports import CHUNK_ROWS, take_in
 from trialstore.journal.arrival import arrival
 from trialstore.journal.journal import Draft
-from trialstore.journal.repeating import repeat_key
 from trialstore.ledger import Ledger
 from trialstore.model.codec import pack_dict
 from trialstore.model.errors import DuplicateExperimentError, ExperimentNotFoundError, UsageError
@@ -25,7 +25,7 @@ from trialstore.model.status import Status
 from trialstore.recalling import records_of
 from trialstore.store import Store
 from trialstore.tables.artifacts import artifact_rows
-from trialstore.tables.live import packed_rows_table, records_table
+from trialstore.tables.live import packed_rows_table
 from trialstore.tables.parts import none_if_full, read_part, whole_or_none, write_part
 
 __all__ = ["RESOLVE", "Merged", "merge"]
@@ -38,7 +38,6 @@ RESOLVE = ("ignore", "overwrite", "bump")
 LOADING = "trialstore.loading"
 """A document of an experiment that is being copied; one that has it is not whole."""
 
-CHUNK_ROWS = 1 << 17
 _ROW_TABLES = tuple(table for table in TABLES if table not in ("trials", "artifacts"))
 
 
@@ -214,7 +213,8 @@ def _copy_trials(source: Ledger, target: Ledger) -> int:
             if outcome.reason is not None:
                 target.refuse(outcome)
     for start in range(0, len(ended), CHUNK_ROWS):
-        _import(target, [record.encoded() for record in ended[start : start + CHUNK_ROWS]])
+        # Their steps come with the other rows.
+        take_in(target, [record.encoded() for record in ended[start : start + CHUNK_ROWS]], steps=())
     return len(records)
 
 
@@ -224,28 +224,6 @@ def _body(record: TrialRecord) -> dict[str, Any]:
     status = Status.INTERRUPTED if record.status.is_active else record.status
     body = {name: getattr(packed, name) for name in GIVEN if getattr(packed, name) is not None}
     return {**body, "id": packed.id, "params": packed.params, "submitted_at": packed.submitted_at, "status": status}
-
-
-def _import(target: Ledger, records: list[TrialRecord]) -> None:
-    with whole_or_none(target.blobs, target.key) as parts:
-        parts.append(write_part(target.blobs, target.key, "trials", records_table(records), seq=-1))
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.status] = counts.get(record.status, 0) + 1
-    fields: dict[str, Any] = {
-        "parts": [part.to_json() for part in parts],
-        "counts": counts,
-        "busy_us": 0,
-        "first_at": min(record.submitted_at for record in records),
-        "last_at": max(record.ended_at or record.submitted_at for record in records),
-    }
-    if not target.entry.config["repeats"]:
-        fields["keys"] = [repeat_key({"id": r.id, "fidelity": r.fidelity}).hex() for r in records]
-    with none_if_full(target.blobs, target.key, parts):
-        *_, outcome = target.execute(Draft("import", fields))
-    if outcome.reason is not None:
-        target.blobs.delete([part.blob_key(target.key) for part in parts])
-        target.refuse(outcome)
 
 
 def _copy_rows(source: Ledger, target: Ledger) -> None:

@@ -120,6 +120,15 @@ def test_a_copy_goes_on(source: ts.Store, target: ts.Store) -> None:
     assert target.verify().ok
 
 
+def test_what_trials_took_is_known_of_a_copy(target: ts.Store, tmp_path: Path) -> None:
+    one = ts.open(tmp_path / "timed").create_experiment("timed", metrics=[ts.Metric("loss")])
+    for number in range(3):
+        one.register_trial({"x": number}, reserve=True).success(loss=0.5)
+    merge(ts.open(tmp_path / "timed"), target)
+    assert target.experiment("timed").stats == one.stats
+    assert one.stats.sum_of_trials_time.total_seconds() > 0
+
+
 def test_forbidden_repeats_stay_forbidden(source: ts.Store, target: ts.Store) -> None:
     one = source.create_experiment("unique", metrics=[ts.Metric("loss")], repeats=False)
     one.register_trial({"x": 1}, reserve=True).success(loss=1.0)
