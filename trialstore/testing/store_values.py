@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from trialstore.experiment import Experiment
 from trialstore.model.errors import InvalidNameError, TrialStoreError
 from trialstore.model.metric import Metric
 from trialstore.model.observation import Observation
@@ -55,20 +57,12 @@ class Values(OnStore):
         for _ in range(2):
             claim(experiment).fail()
         experiment.set_document("values", EVERYTHING)
-        for move in (
-            lambda: None,
-            experiment.flush,
-            lambda: run_trial(new_experiment(store), {"v0": ""}, 0.0),
-            store.compact,
-        ):
-            move()
-            with place.open(mode="r") as reader:
-                found = reader.experiment("exact")
-                assert _exact(found.trial(0).params) == _exact(params)
-                assert _exact(found.trial(0).attributes) == _exact(params)
-                assert _exact(found.trial(0).metrics) == _exact(metrics)
-                assert [dict(found.trial(number).params) for number in (1, 2)] == [{"none": None}, {}]
-                assert _exact(found.document("values")[1]) == _exact(EVERYTHING)
+        for found in _wherever_it_lies(experiment, store, place):
+            assert _exact(found.trial(0).params) == _exact(params)
+            assert _exact(found.trial(0).attributes) == _exact(params)
+            assert _exact(found.trial(0).metrics) == _exact(metrics)
+            assert [dict(found.trial(number).params) for number in (1, 2)] == [{"none": None}, {}]
+            assert _exact(found.document("values")[1]) == _exact(EVERYTHING)
 
     def test_what_a_trial_gathers_comes_back_exactly(self, store: Store, place: Place) -> None:
         """Noise, summary, extras, profiles, info, runner and names of stored things: live, in a part, and compacted."""
@@ -80,22 +74,15 @@ class Values(OnStore):
         with trial.begin(), trial.profile("part", time="process", memory_unit="GB"):
             trial.store({"a.txt": "elsewhere"}, where=lambda name, items: None)
         report = trial.success(loss=Observation(1.5, math.nan, 2**62))
-        for move in (
-            lambda: None,
-            experiment.flush,
-            lambda: run_trial(new_experiment(store), {"v0": ""}, 0.0),
-            store.compact,
-        ):
-            move()
-            with place.open(mode="r") as reader:
-                found = reader.experiment("gathered").report(0)
-                assert found == report
-                assert _exact(found.summary) == _exact(trial.summary)
-                assert _exact((found.info, found.extras["everything"])) == _exact((EVERYTHING, EVERYTHING))
-                assert found.runner == 2**63 - 1
-                assert found.storage == {"a.txt"}
-                assert repr(found.profiles) == repr(report.profiles)
-                assert list(found.profiles) == ["trial", "trial:part"]
+        for one in _wherever_it_lies(experiment, store, place):
+            found = one.report(0)
+            assert found == report
+            assert _exact(found.summary) == _exact(trial.summary)
+            assert _exact((found.info, found.extras["everything"])) == _exact((EVERYTHING, EVERYTHING))
+            assert found.runner == 2**63 - 1
+            assert found.storage == {"a.txt"}
+            assert repr(found.profiles) == repr(report.profiles)
+            assert list(found.profiles) == ["trial", "trial:part"]
 
     def test_logged_values_come_back_exactly(self, store: Store) -> None:
         """Reports and samples keep type and value, whatever they are."""
@@ -173,6 +160,19 @@ class Values(OnStore):
                     call(value)
         assert place.contents() == before
         assert len(experiment) == 1
+
+
+def _wherever_it_lies(experiment: Experiment, store: Store, place: Place) -> Iterator[Experiment]:
+    """The experiment as somebody else reads it: live, in a part, beside another one's trial, and compacted."""
+    for move in (
+        lambda: None,
+        experiment.flush,
+        lambda: run_trial(new_experiment(store), {"v0": ""}, 0.0),
+        store.compact,
+    ):
+        move()
+        with place.open(mode="r") as reader:
+            yield reader.experiment(experiment.name)
 
 
 def _exact(value: Any) -> str:
