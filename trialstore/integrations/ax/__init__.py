@@ -14,8 +14,9 @@ Needs the extra ``ax``. What is here is imported when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from trialstore.integrations.exporting import exported
 
 if TYPE_CHECKING:
     from trialstore.integrations.ax.clients import TrialStoreAxClient, TrialStoreClient, TrialStoreOrchestrator
@@ -59,19 +60,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'trialstore.integrations.ax' has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"trialstore.integrations.ax.{home}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("ax", "sqlalchemy"):
-            raise
-        from trialstore.model.errors import MissingExtraError
-
-        raise MissingExtraError(
-            "Ax is not installed", hint="pip install 'trialstore[ax]'", module=error.name
-        ) from error
+    value = exported(__name__, name, _HOMES, tool="Ax", extra="ax", needed=("ax", "sqlalchemy"))
     globals()[name] = value
     return value
 

@@ -12,8 +12,9 @@ Needs the extra ``optuna``. What is here is imported when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from trialstore.integrations.exporting import exported
 
 if TYPE_CHECKING:
     from trialstore.integrations.optuna.artifacts import TrialStoreArtifactStore
@@ -41,19 +42,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'trialstore.integrations.optuna' has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"trialstore.integrations.optuna.{home}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "optuna":
-            raise
-        from trialstore.model.errors import MissingExtraError
-
-        raise MissingExtraError(
-            "Optuna is not installed", hint="pip install 'trialstore[optuna]'", module=error.name
-        ) from error
+    value = exported(__name__, name, _HOMES, tool="Optuna", extra="optuna", needed=("optuna",))
     globals()[name] = value
     return value
 
