@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from tests.support.named_files import NamedFileBlobs
-from trialstore.blobs import barrier, local, staging
+from trialstore.blobs import barrier, local, nameless, staging
 from trialstore.blobs.barrier import Flushing
 from trialstore.blobs.local import LocalBlobs
+from trialstore.blobs.nameless import nameless_files_work
 from trialstore.blobs.spread import spread
 from trialstore.model.errors import (
     AccessDeniedError,
@@ -204,7 +205,7 @@ class TestFlushes:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str], known: Flushing
     ) -> None:
         blobs = self.opened(tmp_path, monkeypatch, known)
-        names = 0 if staging.nameless_files_work(str(tmp_path)) else 1
+        names = 0 if nameless_files_work(str(tmp_path)) else 1
         steps.clear()
         blobs.create("a/b", b"1")
         blobs.create("a/c", b"1")
@@ -351,7 +352,7 @@ class TestFailures:
         assert files_of(tmp_path) == []
 
     def test_without_nameless_files_there_is_another_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(staging, "_TMPFILE", None)
+        monkeypatch.setattr(nameless, "_TMPFILE", None)
         blobs = LocalBlobs(str(tmp_path))
         assert blobs.create("a", b"1")
         assert not blobs.create("a", b"2")
@@ -394,7 +395,7 @@ class Endless(io.BytesIO):
 
 @pytest.mark.parametrize("kind", ["LocalBlobs", "NamedFileBlobs"])
 def test_a_killed_writer_is_not_seen(tmp_path: Path, kind: str) -> None:
-    if kind == "LocalBlobs" and not staging.nameless_files_work(str(tmp_path)):
+    if kind == "LocalBlobs" and not nameless_files_work(str(tmp_path)):
         pytest.skip("this file system has no nameless files")
     tests = str(Path(__file__).parents[2])
     script = KILLED.format(tests=tests, kind=kind, root=str(tmp_path))

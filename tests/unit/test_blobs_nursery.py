@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trialstore.blobs import nursery as nursery_module
 from trialstore.blobs.local import LocalBlobs
+from trialstore.blobs.nameless import NAMELESS
 from trialstore.blobs.nursery import LOOKED_AT, OTHERS, Nursery
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="calls of Linux")
-
-NAMELESS = os.O_RDWR | getattr(os, "O_TMPFILE", 0)
 
 
 class Clock:
@@ -40,9 +41,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def make(nursery: Nursery, folder: Path, count: int = LOOKED_AT) -> None:
+def make(nursery: Nursery, folder: Path, count: int = LOOKED_AT) -> list[str]:
+    """Make files for a folder; the names of the folders in which they were made."""
+    places = []
     for _ in range(count):
-        os.close(nursery.open(str(folder), NAMELESS))
+        fd = nursery.open(str(folder))
+        places.append(Path(os.readlink(f"/proc/self/fd/{fd}")).parent.name)
+        os.close(fd)
+    return places
 
 
 @pytest.fixture
@@ -52,15 +58,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_made_in_its_folder(folder: Path, clock: Clock) -> None:
-    make(Nursery(str(folder.parent)), folder, 3 * LOOKED_AT)
-    assert set(clock.opened) == {"here"}
+    assert set(make(Nursery(str(folder.parent)), folder, 3 * LOOKED_AT)) == {"here"}
     assert os.listdir(folder.parent) == ["here"]
 
 
 def test_or_where_that_is_quicker(folder: Path, clock: Clock) -> None:
     clock.slow_s |= {"here": 1e-3, "0": 1e-3}
-    make(Nursery(str(folder.parent)), folder, 4 * LOOKED_AT)
-    assert clock.opened == ["here"] * LOOKED_AT + ["0"] * LOOKED_AT + ["1"] * 2 * LOOKED_AT
+    places = make(Nursery(str(folder.parent)), folder, 4 * LOOKED_AT)
+    assert places == ["here"] * LOOKED_AT + ["0"] * LOOKED_AT + ["1"] * 2 * LOOKED_AT
     assert sorted(os.listdir(folder.parent / ".nursery")) == ["0", "1"]
 
 
@@ -73,18 +78,20 @@ def test_a_few_that_were_interrupted_or_lucky_decide_nothing(
     make(nursery, folder, LOOKED_AT - 3)
     clock.slow_s["here"] = rare_s
     make(nursery, folder, 3)
-    make(nursery, folder, 1)
-    assert clock.opened[-1] == ("here" if usual_s < rare_s else "0")
+    assert make(nursery, folder, 1) == ["here" if usual_s < rare_s else "0"]
 
 
 def test_where_all_are_slow_the_least_slow_is_chosen(folder: Path, clock: Clock) -> None:
     clock.slow_s = {"here": 3e-3} | {str(number): 4e-3 - number * 1e-4 for number in range(OTHERS)}
     nursery = Nursery(str(folder.parent))
-    make(nursery, folder, (OTHERS + 3) * LOOKED_AT)
-    assert clock.opened[::LOOKED_AT] == ["here", *map(str, range(OTHERS)), "here", "here"]
+    assert make(nursery, folder, (OTHERS + 3) * LOOKED_AT)[::LOOKED_AT] == [
+        "here",
+        *map(str, range(OTHERS)),
+        "here",
+        "here",
+    ]
     clock.slow_s["here"] = 5e-3
-    make(nursery, folder, LOOKED_AT + 1)
-    assert clock.opened[-1] == str(OTHERS - 1)
+    assert make(nursery, folder, LOOKED_AT + 1)[-1] == str(OTHERS - 1)
 
 
 @pytest.mark.parametrize("name", [".nursery", ".nursery/0"])
@@ -95,19 +102,30 @@ def test_what_is_no_folder_is_left_alone(folder: Path, clock: Clock, name: str, 
     path.parent.mkdir(exist_ok=True)
     path.symlink_to(folder.parent / "outside") if kind == "link" else path.write_text("")
     clock.slow_s["here"] = 1e-3
-    make(Nursery(str(folder.parent)), folder, 2 * LOOKED_AT + 1)
-    assert clock.opened[:-1] == ["here"] * 2 * LOOKED_AT
-    assert clock.opened[-1] == ("here" if name == ".nursery" else "1")
+    places = make(Nursery(str(folder.parent)), folder, 2 * LOOKED_AT + 1)
+    assert places == ["here"] * 2 * LOOKED_AT + ["here" if name == ".nursery" else "1"]
     assert os.listdir(folder.parent / "outside") == []
+
+
+def test_nor_one_from_where_no_name_can_be_given(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def of_one_mount(source: str, name: str, **more: Any) -> None:
+        if "/.nursery/" in os.readlink(source):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        link(source, name, **more)
+
+    monkeypatch.setattr(os, "link", of_one_mount)
+    clock.slow_s["here"] = 1e-3
+    assert set(make(Nursery(str(folder.parent)), folder, (OTHERS + 2) * LOOKED_AT)) == {"here"}
 
 
 def test_what_is_gone_is_left(folder: Path, clock: Clock) -> None:
     clock.slow_s["here"] = 1e-3
     nursery = Nursery(str(folder.parent))
-    make(nursery, folder, LOOKED_AT + 1)
+    assert make(nursery, folder, LOOKED_AT + 1)[-1] == "0"
     (folder.parent / ".nursery/0").rmdir()
-    make(nursery, folder, 1)
-    assert clock.opened[-3:] == ["0", "0", "here"]
+    assert make(nursery, folder, LOOKED_AT + 1) == ["here"] * (LOOKED_AT - 1) + ["1", "1"]
 
 
 def test_blobs_are_where_they_belong(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,13 @@ from trialstore.blobs.folders import Folders
 from trialstore.blobs.guard import FolderGuards
 from trialstore.blobs.keys import check_key, check_prefix
 from trialstore.blobs.links import READ, Straight, open_file
+from trialstore.blobs.nameless import nameless_files_work
 from trialstore.blobs.nursery import Nursery
 from trialstore.blobs.oserrors import from_oserror, unsynced
 from trialstore.blobs.protocol import BlobInfo
 from trialstore.blobs.ranged import read_fully
 from trialstore.blobs.spare import SpareFiles
-from trialstore.blobs.staging import Staged, nameless_files_work, sync_folder
+from trialstore.blobs.staging import Staged, sync_folder
 from trialstore.blobs.turns import Turns
 from trialstore.model.errors import BlobNotFoundError, UsageError
 

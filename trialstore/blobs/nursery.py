@@ -15,6 +15,7 @@ import stat
 import time
 from statistics import median
 
+from trialstore.blobs.nameless import NAMELESS, nameless_files_work
 from trialstore.blobs.spread import spread
 
 __all__ = ["Nursery"]
@@ -43,14 +44,14 @@ class Nursery:
         self._took_s: list[float] = []
         self._usual_s: dict[str | None, float] = {}
 
-    def open(self, folder: str, flags: int) -> int:
+    def open(self, folder: str) -> int:
         """A descriptor of a new file without a name, which can be linked into `folder`.
 
         Raises:
             OSError: none can be made there.
         """
         began = time.perf_counter()
-        fd = self._opened(folder, flags)
+        fd = self._opened(folder)
         self._took_s.append(time.perf_counter() - began)
         if len(self._took_s) >= LOOKED_AT:
             self._usual_s[self._place] = usual_s = median(self._took_s)
@@ -59,21 +60,24 @@ class Nursery:
                 self._move(folder)
         return fd
 
-    def _opened(self, folder: str, flags: int) -> int:
-        place = self._place
-        if place is not None:
+    def _opened(self, folder: str) -> int:
+        if self._place is not None:
             try:
-                return os.open(place, flags, 0o666)
+                return os.open(self._place, NAMELESS, 0o666)
             except OSError:
-                self._place = None  # it is gone
-        return os.open(folder, flags, 0o666)
+                self._leave()  # it is gone
+        return os.open(folder, NAMELESS, 0o666)
 
     def _move(self, folder: str) -> None:
         """Make the next files where none was made yet, or else where they were made most quickly."""
         self._place = min(self._places, key=lambda place: self._usual_s.get(place, 0.0))
         if self._place is not None and not self._is_ready(self._place, folder):
-            self._usual_s[self._place] = float("inf")
-            self._place = None
+            self._leave()
+
+    def _leave(self) -> None:
+        """Make no more files where they are made now, but in their own folders."""
+        self._usual_s[self._place] = float("inf")
+        self._place = None
 
     def _is_ready(self, place: str, folder: str) -> bool:
         """Whether files for `folder` can be made in another folder, which is made where there is none."""
@@ -83,9 +87,9 @@ class Nursery:
                 spread(self._folder)
             if not _is_folder(place):
                 os.mkdir(place)
-            return os.lstat(place).st_dev == os.lstat(folder).st_dev
         except OSError:  # a link or a file stands there, or it is not allowed
             return False
+        return nameless_files_work(folder, made_in=place)
 
 
 def _is_folder(path: str) -> bool:

@@ -9,32 +9,15 @@ from types import TracebackType
 from typing import Self
 
 from trialstore.blobs.barrier import push
+from trialstore.blobs.nameless import NAMELESS, give_name
 from trialstore.blobs.nursery import Nursery
 from trialstore.model.errors import UnsafeBackendError
 from trialstore.model.identity import new_ulid
 
 __all__ = ["Staged", "sync_folder"]
 
-_TMPFILE: int | None = getattr(os, "O_TMPFILE", None)
 _WRITE = os.O_RDWR | os.O_CLOEXEC
 _NO_LINK = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
-
-
-def nameless_files_work(folder: str) -> bool:
-    """Whether a file can be made without a name here and be given one later: most file systems of Linux."""
-    if _TMPFILE is None:
-        return False
-    path = f"{folder}/.{new_ulid()}.tmp"
-    try:
-        fd = os.open(folder, _WRITE | _TMPFILE, 0o666)
-        try:
-            _give_name(fd, path)
-            os.unlink(path)
-        finally:
-            os.close(fd)
-    except OSError:
-        return False
-    return True
 
 
 class Staged:
@@ -57,9 +40,8 @@ class Staged:
     def __init__(self, folder: str, *, nameless: bool, nursery: Nursery | None = None) -> None:
         self._folder = folder
         self._temporary: str | None = None
-        if nameless and _TMPFILE is not None:
-            flags = _WRITE | _TMPFILE
-            self.fd = os.open(folder, flags, 0o666) if nursery is None else nursery.open(folder, flags)
+        if nameless:
+            self.fd = os.open(folder, NAMELESS, 0o666) if nursery is None else nursery.open(folder)
         else:
             temporary = f"{folder}/.{new_ulid()}.tmp"
             self.fd = os.open(temporary, _WRITE | os.O_CREAT | os.O_EXCL, 0o666)
@@ -78,7 +60,7 @@ class Staged:
     def _hidden(self) -> str:
         if self._temporary is None:
             temporary = f"{self._folder}/.{new_ulid()}.tmp"
-            _give_name(self.fd, temporary)
+            give_name(self.fd, temporary)
             self._temporary = temporary
         return self._temporary
 
@@ -101,7 +83,7 @@ class Staged:
         """
         try:
             if self._temporary is None:
-                _give_name(self.fd, f"{self._folder}/{name}")
+                give_name(self.fd, f"{self._folder}/{name}")
             else:
                 os.link(self._temporary, f"{self._folder}/{name}")
         except FileExistsError:
@@ -135,12 +117,6 @@ class Staged:
                 os.unlink(self._temporary)
             except OSError:
                 pass
-
-
-def _give_name(fd: int, path: str) -> None:
-    # only with a descriptor to start from, which an absolute path does not need, does Python call linkat, which
-    # follows the link to the nameless file
-    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
 def sync_folder(folder_fd: int) -> None:
