@@ -164,4 +164,6 @@ def _shown(column: pl.Series, told: Callable[[], dict[int, Any]]) -> pandas.Seri
             values[index] = text(value)
     shown = pandas.Series(values, dtype=object)
     shown = shown.where(shown.notna(), math.nan)
-    return pandas.to_numeric(shown, errors="coerce").fillna(shown)
+    numbers = pandas.to_numeric(shown, errors="coerce")
+    told_otherwise = numbers.isna() & shown.notna()
+    return numbers.astype(object).where(~told_otherwise, shown) if told_otherwise.any() else numbers
