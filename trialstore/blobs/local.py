@@ -170,14 +170,7 @@ class LocalBlobs:
             raise from_oserror(error, "read a blob", key=key, url=self.url) from error
 
     def create(self, key: str, data: bytes, *, force: bool = True) -> bool:
-        """Write a blob if there is none of this key; True for exactly one caller.
-
-        Args:
-            key: Of the blob.
-            data: What it holds.
-            force: False where it is enough that it is durable before any blob is that is created in its folder after
-                it was seen, or with `force`. The end of the process takes nothing back.
-        """
+        """Write a blob if there is none of this key; True for exactly one caller. See `DiskBlobs`."""
         return self._put(key, data, new=True, durable=self._durable, force=force)
 
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:

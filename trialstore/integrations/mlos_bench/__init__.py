@@ -12,8 +12,9 @@ before it goes on as mlos_bench's own command line.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from trialstore.integrations.exporting import exported
 
 if TYPE_CHECKING:
     from trialstore.integrations.mlos_bench.migration.giving import export_database
@@ -29,23 +30,11 @@ _HOMES = {
     "import_database": "migration.taking",
     "register_schema": "schema",
 }
-_NEEDED = frozenset({"mlos_bench", "pandas", "pytz", "sqlalchemy"})
+_NEEDED = ("mlos_bench", "pandas", "pytz", "sqlalchemy")
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'trialstore.integrations.mlos_bench' has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"trialstore.integrations.mlos_bench.{home}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        from trialstore.model.errors import MissingExtraError
-
-        raise MissingExtraError(
-            "mlos_bench is not installed", hint="pip install 'trialstore[mlos]'", module=error.name
-        ) from error
+    value = exported(__name__, name, _HOMES, tool="mlos_bench", extra="mlos", needed=_NEEDED)
     globals()[name] = value
     return value
 
