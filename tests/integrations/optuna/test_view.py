@@ -14,12 +14,12 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 import trialstore.integrations.optuna.view as view
-from trialstore.integrations.optuna import TrialStoreStorage
-from trialstore.integrations.optuna.naming import split_id
+from trialstore.integrations.optuna import TrialStoreStorage, naming
 from trialstore.integrations.optuna.trials import DISTRIBUTION
 from trialstore.journal.journal import Draft
 from trialstore.model.errors import StoreUnavailableError
 from trialstore.model.identity import params_hash
+from trialstore.model.metric import Metric
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 UNIT = FloatDistribution(0, 1)
@@ -59,9 +59,11 @@ def test_a_trial_that_has_ended_is_decoded_once_when_it_is_read(
     storage: TrialStoreStorage, decoded: list[tuple[int, TrialState]]
 ) -> None:
     study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=1))
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)  # asks all which distribution "x" has
+    decoded.clear()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
     study.get_trials(states=(TrialState.RUNNING,))
-    assert decoded == [(number, TrialState.RUNNING) for number in range(5)]
+    assert decoded == [(number, TrialState.RUNNING) for number in range(1, 5)]
 
     decoded.clear()
     assert storage.get_trial(study.trials[3]._trial_id).state is TrialState.COMPLETE
@@ -147,7 +149,7 @@ def test_the_best_is_the_first_of_the_best_whoever_read_what_before(
         for reader in (storage, other):
             assert reader.get_best_trial(study_id)._trial_id == ids[best]
 
-    storage.experiment(study_id).delete_trials([split_id(ids[5])[1]])
+    storage.experiment(study_id).delete_trials([naming.split_id(ids[5])[1]])
     for reader in (storage, other):
         assert reader.get_best_trial(study_id)._trial_id == ids[6]
 
@@ -181,6 +183,47 @@ def test_an_ended_trial_may_be_taken_out_or_made_to_run_again(storage: TrialStor
     found = [(trial.number, trial.state) for trial in storage.get_all_trials(study_id)]
     assert found == [(1, TrialState.RUNNING), (2, TrialState.COMPLETE)]
     assert storage.get_best_trial(study_id).number == 2
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_new_trial_is_at_once_what_others_find(
+    storage: TrialStoreStorage, other: TrialStoreStorage, repeats: bool
+) -> None:
+    study_id = storage.store.create_experiment("native", metrics=[Metric("m")], repeats=repeats).id
+    for number in range(2):
+        other.create_new_trial(study_id)
+        trial_id = storage.create_new_trial(study_id)
+        mine = storage.get_trial(trial_id)
+        assert (mine.number, mine.state, mine.params) == (2 * number + 1, TrialState.RUNNING, {})
+        assert repr(mine) == repr(other.get_trial(trial_id))
+        assert repr(storage.get_all_trials(study_id)) == repr(other.get_all_trials(study_id))
+
+
+@pytest.mark.parametrize("end", ["failed", "removed"])
+def test_a_new_trial_that_another_thread_saw_end_has_ended(
+    storage: TrialStoreStorage, other: TrialStoreStorage, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    study = storage._study(study_id)
+    commit = study._commit
+
+    def overtaken(*drafts: Draft, **how: Any) -> Any:
+        outcome = commit(*drafts, **how)
+        if end == "failed":
+            other.set_trial_state_values(naming.trial_id(study_id, 0), TrialState.FAIL)
+        else:
+            other.experiment(study_id).delete_trials([0])
+        storage.get_all_trials(study_id, states=(TrialState.WAITING,))
+        return outcome
+
+    monkeypatch.setattr(study, "_commit", overtaken)
+    trial_id = storage.create_new_trial(study_id)
+    if end == "failed":
+        assert storage.get_trial(trial_id).state is TrialState.FAIL
+    assert storage.get_all_trials(study_id, states=(TrialState.RUNNING,)) == []
+    states = [trial.state for trial in storage.get_all_trials(study_id)]
+    assert states == ([TrialState.FAIL] if end == "failed" else [])
+    assert study.running() == []
 
 
 def test_who_starts_a_trial_sees_that_it_runs(storage: TrialStoreStorage) -> None:

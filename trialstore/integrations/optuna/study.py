@@ -27,6 +27,8 @@ from trialstore.journal.journal import Draft
 from trialstore.journal.machine import Outcome
 from trialstore.ledger import Ledger
 from trialstore.model.errors import ConflictError, SessionExpiredError
+from trialstore.model.record import TrialRecord
+from trialstore.model.status import Status
 from trialstore.model.times import now_text
 
 __all__ = ["Study"]
@@ -162,7 +164,10 @@ class Study:
         body: dict[str, Any] = {"id": self._id(EMPTY_ID), "params": {}, "status": "RUNNING", "attempt": 1}
         body |= {"worker": worker, "submitted_at": now, "started_at": now}
         number: int = self._accepted(self._commit(Draft("register", {"trials": [body]}), force=self._strict))
-        self._mine.add(number)
+        begun = TrialRecord(number, body["id"], {}, Status.RUNNING, now, 0, started_at=now)
+        with self._lock:
+            self._view.begin(begun)
+            self._mine.add(number)
         return number
 
     def create_many(self, templates: Sequence[FrozenTrial]) -> range:

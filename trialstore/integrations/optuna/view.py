@@ -60,6 +60,7 @@ class View:
         self._trials: list[FrozenTrial | None] = []
         self._unread: dict[int, tuple[TrialRecord, dict[int, float]]] = {}
         self._is_behind = False
+        self._begun: set[int] = set()
         self._attempts: dict[int, int] = {}
         self._open: set[int] = set()
         self._best: FrozenTrial | None = None
@@ -116,6 +117,16 @@ class View:
         """This process has committed something: it is taken in before the next trial is found."""
         self._is_behind = True
 
+    def begin(self, record: TrialRecord) -> None:
+        """Know of a trial that this process has just registered, and runs, without a look at the journal.
+
+        Another thread may have looked since, and seen what became of it; so the next `refresh` looks at it again.
+        """
+        self._begun.add(record.number)
+        if self._place(record.number) is None:
+            self._put(record.number, self._decoded(record, {}))
+            self._open.add(record.number)
+
     def refresh(self, *, look: bool = True) -> None:
         """Bring it up to date.
 
@@ -131,7 +142,8 @@ class View:
             raise
 
     def _refresh(self, look: bool) -> None:
-        todo: set[int] | None = set()
+        todo: set[int] | None
+        todo, self._begun = self._begun, set()
         rows_from_parts = False
         for attempt in range(_LOOKS):
             with self._ledger.journal.view(refresh=look or attempt > 0) as state:
