@@ -362,11 +362,7 @@ class LocalBlobs:
         return self._guards.hold(name, patience_s, self._turns if self._durable else None)
 
     def unfinished(self, folder: str) -> dict[str, bytes] | None:
-        """What a crash of the machine may have taken or damaged of a folder's blobs: their names, and what they held.
-
-        None when the machine did not crash. Where a blob is missing or damaged, whoever holds the folder's guard writes
-        it again, then calls `finish`.
-        """
+        """What a crash of the machine may have taken or damaged of a folder's blobs; see `DiskBlobs`."""
         try:
             return self._turns.left(folder)
         except OSError as error:
