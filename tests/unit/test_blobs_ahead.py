@@ -161,8 +161,11 @@ class TestWhatIsLeftToTheNext:
         create(LocalBlobs(blobs.url.removeprefix("file://")), "5", "6")
         assert ("ahead" if may_read else "flush of all") in steps[: steps.index("link 5")]
 
-    def test_the_first_of_all_that_can_be_lost_cannot(self, blobs: LocalBlobs, steps: list[str]) -> None:
+    def test_the_first_of_all_that_can_be_lost_cannot(
+        self, blobs: LocalBlobs, steps: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """So that what is left after a crash says where the others began."""
+        monkeypatch.setattr(ahead_module, "_CAPACITIES", (1 << 16,))
         self.later(blobs, "4", bytes(30_000))
         self.later(blobs, "5", bytes(30_000))
         assert steps == ["link 4", "link 5"]
@@ -211,19 +214,40 @@ class TestWhatIsRefused:
 
 
 class TestRoom:
-    def test_when_it_is_used_up_all_is_forced_to_the_disk_and_there_is_more(
+    def test_when_it_is_used_up_there_is_more_behind_and_in_the_end_all_is_forced_to_the_disk(
         self, blobs: LocalBlobs, file: Ahead, steps: list[str]
     ) -> None:
         data = bytes(30_000)
         create(blobs, "4", "5", data=data)
-        assert "flush of all" not in steps
         create(blobs, "6", data=data)
-        assert steps == ["ahead", "link 4", "ahead", "link 5", "flush of all", "ahead", "ahead", "link 6"]
-        assert list(file.left()) == ["6"]
-        names = [str(number) for number in range(7, 37)]
-        create(blobs, *names, data=data)
-        assert steps.count("flush of all") == 1
-        assert list(file.left()) == ["6", *names]
+        assert steps == ["ahead", "link 4", "ahead", "link 5", "ahead", "ahead", "link 6"]
+        assert list(file.left()) == ["3", "4", "5", "6"]
+        names = [str(number) for number in range(3, 38)]
+        create(blobs, *names[4:], data=data)
+        assert "flush of all" not in steps
+        assert list(file.left()) == names
+        create(blobs, "38", data=data)
+        assert steps[-4:] == ["flush of all", "ahead", "ahead", "link 38"]
+        assert list(file.left()) == ["38"]
+
+    def test_a_crash_while_it_grows_leaves_what_there_was(self, tmp_path: Path, blobs: LocalBlobs, file: Ahead) -> None:
+        create(blobs, "4", "5", data=bytes(30_000))
+        assert list(file.left()) == ["3", "4", "5"]
+        assert file._grow(1 << 20)
+        with open(tmp_path / "store" / ".ahead" / "j%2Fe", "r+b") as raw:
+            raw.seek(file._slot * 512 + 20)
+            raw.write(b"torn")
+        assert list(file.left()) == ["3", "4", "5"]
+        create(blobs, "6", data=bytes(30_000))
+        assert list(file.left()) == ["3", "4", "5", "6"]
+
+    def test_another_process_finds_the_records_behind(self, blobs: LocalBlobs, file: Ahead) -> None:
+        create(blobs, "4", "5", "6", data=bytes(30_000))
+        assert list(file.left()) == ["3", "4", "5", "6"]
+        create(LocalBlobs(blobs.url.removeprefix("file://")), "7", data=b"theirs")
+        create(blobs, "8", data=b"ours")
+        assert file.left()["7"] == b"theirs"
+        assert list(file.left()) == ["3", "4", "5", "6", "7", "8"]
 
     def test_where_there_is_no_more_the_same_is_used_again(
         self, blobs: LocalBlobs, file: Ahead, monkeypatch: pytest.MonkeyPatch
@@ -244,6 +268,7 @@ class TestRoom:
     def test_a_disk_that_does_not_confirm_keeps_everything(
         self, blobs: LocalBlobs, file: Ahead, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(ahead_module, "_CAPACITIES", (1 << 16,))
         create(blobs, "4", "5", data=bytes(30_000))
 
         def fail(fd: int) -> None:
@@ -328,7 +353,7 @@ class TestWhatIsLeft:
         file.reset()
         assert list(file.left()) == []
         with open(tmp_path / "store" / ".ahead" / "j%2Fe", "r+b") as raw:
-            raw.seek(file._generation % 2 * 512 + 20)
+            raw.seek(file._slot * 512 + 20)
             raw.write(b"torn")
         assert list(file.left()) == ["3"]
 

@@ -3,15 +3,16 @@
 A new file of its own is dear to force to the disk: content, inode, the folder's entry, and a flush or two of the
 device. Overwriting what was allocated before is cheap: the block, and one flush. So whoever has the lock of a folder
 writes each small blob here first, forces that, and only then makes the blob's file, which the operating system brings
-to the disk in its own time. What anybody sees is therefore durable. When the room is used up, all files are forced to
-the disk at once, and the room is used again.
+to the disk in its own time. What anybody sees is therefore durable. When the room is used up there is more, and in
+the end all files are forced to the disk at once, and the room is used again.
 
 Who can wait leaves the flush to the next one: such a blob is seen before it is durable, and is durable before any
 later one is.
 
 After a crash of the machine the files may be missing, or hold anything; `Ahead.left` tells what they held.
 
-The bytes: two headers at 0 and 512, of which the one of the higher generation counts, and records from 4096 on.
+The bytes: two headers at 0 and 512, and records from 4096 on. The header of the higher generation counts, of two of one
+generation that of the larger capacity.
 
 - header: ``trialstore-ahead 1 <generation> <capacity> <boot>`` in ASCII, where ``capacity`` is the bytes for records
   and ``boot`` the kernel's name of the time since the machine was started; a space, the CRC-32 of all that as eight
@@ -59,7 +60,7 @@ class Ahead:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._head: bytes | None = None
-        self._generation = self._capacity = 0
+        self._generation = self._capacity = self._slot = 0
         self._boot = ""
         self._end = _START
 
@@ -122,9 +123,9 @@ class Ahead:
             self._end = end
         encoded = name.encode()
         size = _HEAD.size + len(encoded) + len(data)
-        if self._end + size > _START + self._capacity:
+        if not self._has_room(size):
             self.reset()
-            if self._end + size > _START + self._capacity:
+            if not self._has_room(size):
                 return None
         rest = _HEAD.pack(0, self._generation, len(encoded), len(data))[4:] + encoded + data
         place = self._end
@@ -148,24 +149,34 @@ class Ahead:
         self._end = place
 
     def reset(self) -> None:
-        """Have every file on the disk, and begin anew with more room.
+        """Have every file on the disk, and begin anew.
 
         Raises:
             OSError: the disk did not confirm it; everything is as it was.
         """
         force_all(self._fd)
-        self._write_head(self._generation + 1, self._grown())
+        self._write_head(self._generation + 1, self._capacity)
 
-    def _grown(self) -> int:
-        capacity = next((size for size in _CAPACITIES if size > self._capacity), self._capacity)
-        if capacity > self._capacity:
-            try:
-                _write_at(self._fd, bytes(capacity - self._capacity), _START + self._capacity)
-                os.fsync(self._fd)
-            except OSError:  # no room, so it stays as it is
-                os.ftruncate(self._fd, _START + self._capacity)
-                return self._capacity
-        return capacity
+    def _has_room(self, size: int) -> bool:
+        """Whether a record of so many bytes fits, after the file has grown as far as it may."""
+        while self._end + size > _START + self._capacity:
+            capacity = next((larger for larger in _CAPACITIES if larger > self._capacity), None)
+            if capacity is None or not self._grow(capacity):
+                return False
+        return True
+
+    def _grow(self, capacity: int) -> bool:
+        """Have more room behind the records there are; False where the disk has none."""
+        try:
+            _write_at(self._fd, bytes(capacity - self._capacity), _START + self._capacity)
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, _START + self._capacity)
+            return False
+        end = self._end
+        self._write_head(self._generation, capacity)
+        self._end = end
+        return True
 
     def left(self) -> dict[str, bytes]:
         """Names of the blobs written ahead since the last `reset`, and what the last record of each holds."""
@@ -175,10 +186,11 @@ class Ahead:
         """Read the headers if they changed; whether one of them is whole."""
         head = os.pread(self._fd, _HEAD_BYTES, 0)
         if head != self._head:
-            known = [parsed for at in (0, _SLOT_BYTES) if (parsed := _parsed(head[at : at + _SLOT_BYTES])) is not None]
+            slots = (head[:_SLOT_BYTES], head[_SLOT_BYTES:])
+            known = [(*parsed, slot) for slot, text in enumerate(slots) if (parsed := _parsed(text)) is not None]
             if not known:
                 return False
-            self._generation, self._capacity, self._boot = max(known)
+            self._generation, self._capacity, self._boot, self._slot = max(known)
             self._head, self._end = head, _START
         return True
 
@@ -193,9 +205,11 @@ class Ahead:
         return True
 
     def _write_head(self, generation: int, capacity: int) -> None:
+        """Write the header that does not count, so that the one that does is there until this one is whole."""
         text = b"trialstore-ahead 1 %d %d %b" % (generation, capacity, boot_id().encode())
         line = b"%b %08x\n" % (text, zlib.crc32(text))
-        _write_at(self._fd, line.ljust(_SLOT_BYTES, b"\0"), generation % 2 * _SLOT_BYTES)
+        slot = 1 if self._head is None else 1 - self._slot
+        _write_at(self._fd, line.ljust(_SLOT_BYTES, b"\0"), slot * _SLOT_BYTES)
         os.fdatasync(self._fd)
         self._look()
 

@@ -16,7 +16,7 @@ from trialstore.model.identity import escape
 
 __all__ = ["BEGIN_AT", "Turns"]
 
-BEGIN_AT = 8
+BEGIN_AT = 4
 """A folder gets its file with so many blobs that a process makes there: small ones shall not grow by much."""
 
 _KEPT = 64
