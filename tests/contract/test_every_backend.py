@@ -14,7 +14,7 @@ from tests.contract import test_blobs, test_stores
 from tests.support.servers import BUCKET_SERVERS
 from trialstore.blobs.anywhere import AnywhereBlobs
 from trialstore.blobs.memory import MemoryBlobs
-from trialstore.blobs.protocol import Blobs
+from trialstore.blobs.protocol import Blobs, DiskBlobs
 from trialstore.blobs.reading import ReadingBlobs
 from trialstore.blobs.resolve import _BUCKETS
 from trialstore.model.errors import ReadOnlyError, UnsafeBackendError
@@ -23,6 +23,7 @@ from trialstore.testing import BlobsContract, StoreContract
 REFUSING = {AnywhereBlobs, ReadingBlobs}
 """These have all methods and refuse to create, so that no store is kept on them."""
 
+PROTOCOLS = {Blobs, DiskBlobs}
 MEMBERS = {name for name in vars(Blobs) if not name.startswith("_")}
 PACKAGE = Path(trialstore.__path__[0])
 
@@ -34,7 +35,7 @@ def backends() -> set[type]:
         for module in pkgutil.iter_modules(trialstore.blobs.__path__)
     ]
     found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    return {kind for kind in found if kind is not Blobs and all(hasattr(kind, name) for name in MEMBERS)}
+    return {kind for kind in found - PROTOCOLS if all(hasattr(kind, name) for name in MEMBERS)}
 
 
 @pytest.mark.parametrize(("suite", "module"), [(BlobsContract, test_blobs), (StoreContract, test_stores)])
