@@ -520,8 +520,8 @@ def test_a_late_result_of_a_trial_that_was_given_up_and_canceled_is_kept_whereve
     assert [row[:3] for row in rows] == [[0, 1, "loss"]]
 
 
-def revive(script: Play, number: int, part: str, session: str = "A") -> Outcome:
-    record = TrialRecord(number, trial_body(str(number))["id"], {}, Status.SUCCEEDED, second(0), 0, attempt=1)
+def revive(script: Play, number: int, part: str, session: str = "A", status: Status = Status.SUCCEEDED) -> Outcome:
+    record = TrialRecord(number, trial_body(str(number))["id"], {}, status, second(0), 0, attempt=1)
     return script.do("revive", session, record=record.to_json(), part=part)
 
 
@@ -617,6 +617,7 @@ class Rows(RuleBasedStateMachine):
         self.stored: set[str] = set()
         self.removed: set[str] = set()
         self.gone: set[int] = set()
+        self.ended: dict[int, Status] = {}
         self.names = 0
 
     @property
@@ -647,6 +648,8 @@ class Rows(RuleBasedStateMachine):
         late = [r["attempt"] for r in self.state.trials[number].attempts]
         outcome = finish(self.script, number, attempt - stale, "A", status=status)
         assert outcome.reason == ("stale attempt" if stale else None)
+        if not stale:
+            self.ended[number] = Status(status)
         assert not stale or attempt - 1 not in late or "late" in self.state.trials[number].attempts[-1]
 
     @precondition(lambda self: self.state.active)
@@ -738,7 +741,7 @@ class Rows(RuleBasedStateMachine):
             number = data.draw(st.sampled_from(flushed))
             part = self.state.manifest.part_of(number)
             assert part is not None
-            assert revive(self.script, number, part.id).reason is None
+            assert revive(self.script, number, part.id, status=self.ended[number]).reason is None
 
     @rule()
     def checkpoint(self) -> None:
