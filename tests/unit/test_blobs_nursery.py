@@ -128,6 +128,24 @@ def test_what_is_gone_is_left(folder: Path, clock: Clock) -> None:
     assert make(nursery, folder, LOOKED_AT + 1) == ["here"] * (LOOKED_AT - 1) + ["1", "1"]
 
 
+class BegunAnew(list[float]):
+    """What the files of a round took, of which another thread begins the next round as soon as anybody counts them."""
+
+    def __init__(self, nursery: Nursery) -> None:
+        super().__init__([1e-3] * LOOKED_AT)
+        self.nursery = nursery
+
+    def __len__(self) -> int:
+        self.nursery._took_s = []
+        return super().__len__()
+
+
+def test_two_threads_may_end_one_round(folder: Path, clock: Clock) -> None:
+    nursery = Nursery(str(folder.parent))
+    nursery._took_s = BegunAnew(nursery)
+    assert make(nursery, folder, 2) == ["here", "0"]
+
+
 def test_blobs_are_where_they_belong(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trialstore.blobs.turns.can_write_ahead", lambda folder: True)
     monkeypatch.setattr("trialstore.blobs.turns.BEGIN_AT", 1)

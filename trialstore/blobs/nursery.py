@@ -31,7 +31,7 @@ OTHERS = 8
 
 
 class Nursery:
-    """Makes nameless files for the folders of one store.
+    """Makes nameless files for the folders of one store. May be called from many threads.
 
     Args:
         root: The store's folder.
@@ -52,31 +52,35 @@ class Nursery:
         """
         began = time.perf_counter()
         fd = self._opened(folder)
-        self._took_s.append(time.perf_counter() - began)
-        if len(self._took_s) >= LOOKED_AT:
-            self._usual_s[self._place] = usual_s = median(self._took_s)
+        took_s = self._took_s  # without a lock, which a fork could leave held: another thread may begin a new list
+        took_s.append(time.perf_counter() - began)
+        if len(took_s) >= LOOKED_AT:
             self._took_s = []
+            self._usual_s[self._place] = usual_s = median(took_s)
             if usual_s > SLOW_S:
                 self._move(folder)
         return fd
 
     def _opened(self, folder: str) -> int:
-        if self._place is not None:
+        place = self._place
+        if place is not None:
             try:
-                return os.open(self._place, NAMELESS, 0o666)
+                return os.open(place, NAMELESS, 0o666)
             except OSError:
-                self._leave()  # it is gone
+                self._leave(place)  # it is gone
         return os.open(folder, NAMELESS, 0o666)
 
     def _move(self, folder: str) -> None:
         """Make the next files where none was made yet, or else where they were made most quickly."""
-        self._place = min(self._places, key=lambda place: self._usual_s.get(place, 0.0))
-        if self._place is not None and not self._is_ready(self._place, folder):
-            self._leave()
+        place = min(self._places, key=lambda place: self._usual_s.get(place, 0.0))
+        if place is None or self._is_ready(place, folder):
+            self._place = place
+        else:
+            self._leave(place)
 
-    def _leave(self) -> None:
-        """Make no more files where they are made now, but in their own folders."""
-        self._usual_s[self._place] = float("inf")
+    def _leave(self, place: str) -> None:
+        """Make no more files in a place that is none, but in their own folders."""
+        self._usual_s[place] = float("inf")
         self._place = None
 
     def _is_ready(self, place: str, folder: str) -> bool:
