@@ -173,9 +173,7 @@ class Ahead:
         except OSError:
             os.ftruncate(self._fd, _START + self._capacity)
             return False
-        end = self._end
         self._write_head(self._generation, capacity)
-        self._end = end
         return True
 
     def left(self) -> dict[str, bytes]:
@@ -190,8 +188,11 @@ class Ahead:
             known = [(*parsed, slot) for slot, text in enumerate(slots) if (parsed := _parsed(text)) is not None]
             if not known:
                 return False
+            before = self._generation
             self._generation, self._capacity, self._boot, self._slot = max(known)
-            self._head, self._end = head, _START
+            self._head = head
+            if self._generation != before:
+                self._end = _START
         return True
 
     def _begin(self) -> bool:

@@ -53,11 +53,8 @@ class Staged:
         while done < len(data):
             done += os.write(self.fd, memoryview(data)[done:])
 
-    def appear(self) -> None:
-        """Have a hidden name from here on: without one, the disk would take the file for deleted."""
-        self._hidden()
-
-    def _hidden(self) -> str:
+    def appear(self) -> str:
+        """Have a hidden name from here on: without one, the disk would take the file for deleted. Returns its path."""
         if self._temporary is None:
             temporary = f"{self._folder}/.{new_ulid()}.tmp"
             give_name(self.fd, temporary)
@@ -101,7 +98,7 @@ class Staged:
 
     def publish_over(self, name: str) -> bool:
         """Give the file a name in its folder, replacing what has it; True."""
-        os.replace(self._hidden(), f"{self._folder}/{name}")
+        os.replace(self.appear(), f"{self._folder}/{name}")
         self._temporary = None
         return True
 

@@ -169,7 +169,8 @@ def end(held: Held, status: Status, at: str, results: Mapping[str, Any]) -> bool
     ledger, number = held.ledger, held.record.number
     ledger.require_writable()
     while not held.record.status.is_final:
-        record, attempt = held.record, held.record.attempt
+        record = held.record
+        attempt = record.attempt
         drafts = []
         if not record.status.is_active:
             # Nobody said that it runs, so it ran since it was to begin.

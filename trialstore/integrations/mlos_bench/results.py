@@ -82,9 +82,7 @@ def _joined_with(hashes: list[str], rows: pl.DataFrame) -> pl.DataFrame:
 
 def configuration_ids(session: Session) -> list[str]:
     """The hashes of the configurations that have an id, in the order of the ids, from 1 on."""
-    interning = interning_of(session)
-    if interning.has_waiting:
-        interning.flush_lingering()
+    interning_of(session).flush_lingering()
     with catalog_of(session).view() as catalog:
         return sorted(catalog.configuration_ids, key=catalog.configuration_ids.__getitem__)
 
@@ -166,4 +164,4 @@ def _shown(column: pl.Series, told: Callable[[], dict[int, Any]]) -> pandas.Seri
     shown = shown.where(shown.notna(), math.nan)
     numbers = pandas.to_numeric(shown, errors="coerce")
     told_otherwise = numbers.isna() & shown.notna()
-    return numbers.astype(object).where(~told_otherwise, shown) if told_otherwise.any() else numbers
+    return numbers.astype(object).mask(told_otherwise, shown) if told_otherwise.any() else numbers

@@ -80,9 +80,8 @@ class TrialStoreTrial(Storage.Trial):
         Raises:
             ReadOnlyError: it has none yet, and the store was opened for reading.
         """
-        record, interning = self._held.record, interning_of(self._held.ledger.session)
-        known = interning.known(record.id)
-        return interning.ids([record.id], [pack_dict(record.params, "params")])[0] if known is None else known
+        record = self._held.record
+        return interning_of(self._held.ledger.session).ids([record.id], [pack_dict(record.params, "params")])[0]
 
     @property
     def trial_runner_id(self) -> int | None:

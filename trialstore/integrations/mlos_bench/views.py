@@ -64,7 +64,8 @@ def run_sql(
     if "config" in wanted:
         # One text is taken over at once, a list of many thousands value by value.
         snapshot.sql(_CONFIG, [",".join(configurations())]).arrow()
-    for view in MLOS_VIEWS[1:]:
+        wanted.remove("config")
+    for view in MLOS_VIEWS:
         if view in wanted:
             snapshot.sql(f"CREATE OR REPLACE VIEW {view} AS {view_query(view, snapshot.structs)}").arrow()
     return snapshot.sql(query, parameters)
